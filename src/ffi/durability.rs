@@ -1,0 +1,92 @@
+//! Where the log stands: appended, durable, and waiting for it.
+
+use std::time::Duration;
+
+use super::recorder::{null, walrec_t, with_recorder};
+use super::status::{WALREC_OK, refusal_of, walrec_status_t};
+use super::types::walrec_meta_state_t;
+use crate::recorder::SyncTimeout;
+
+/// The last appended event; 0 = the log is empty, or walrec is NULL. One atomic load.
+///
+/// Any thread; never blocks.
+///
+/// # Safety
+/// walrec: a handle from walrec_open, or NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn walrec_last_event_id(walrec: *const walrec_t) -> u64 {
+    // SAFETY: by contract walrec is NULL or a live handle.
+    unsafe { walrec.as_ref() }.map_or(0, |walrec| walrec.manager.last_event_id())
+}
+
+/// The last durable event; 0 = none, or walrec is NULL. It only grows. One atomic load; polling it does not
+/// disturb the append thread.
+///
+/// Any thread; never blocks.
+///
+/// # Safety
+/// walrec: a handle from walrec_open, or NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn walrec_durable_event_id(walrec: *const walrec_t) -> u64 {
+    // SAFETY: by contract walrec is NULL or a live handle.
+    unsafe { walrec.as_ref() }.map_or(0, |walrec| walrec.manager.durable_event_id())
+}
+
+/// Waits until event_id is durable; 0 = everything appended so far. timeout_ns: 0 = wake the flusher and
+/// return, UINT64_MAX = no limit.
+///
+/// OK: it is durable, whatever else happened. TIMEOUT: not yet. FAILED: poisoned before it was durable; the
+/// message tells the first error. CLOSED: shut down before it was durable. INVALID (NULL; from the append
+/// thread also an id above the last appended one, which could never come), FORKED, PANIC.
+///
+/// Any thread; blocks, unless timeout_ns is 0.
+///
+/// # Safety
+/// walrec: a handle from walrec_open; not NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn walrec_sync(walrec: *mut walrec_t, event_id: u64, timeout_ns: u64) -> walrec_status_t {
+    const NAME: &str = "walrec_sync";
+    let timeout = match timeout_ns {
+        0 => SyncTimeout::WakeOnly,
+        u64::MAX => SyncTimeout::Forever,
+        limit => SyncTimeout::Limit(Duration::from_nanos(limit)),
+    };
+    let body = |walrec: &walrec_t| {
+        walrec.manager.sync(event_id, timeout).map(|()| WALREC_OK).map_err(|error| refusal_of(NAME, &error))
+    };
+    // SAFETY: by contract walrec is NULL or a live handle.
+    unsafe { with_recorder(NAME, walrec, body) }
+}
+
+/// The appended position, never torn.
+///
+/// INVALID (NULL), FORKED, PANIC: nothing is written.
+///
+/// Any thread; never blocks.
+///
+/// # Safety
+/// walrec: a handle from walrec_open; not NULL.
+/// state: not NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn walrec_meta_state(
+    walrec: *const walrec_t,
+    state: *mut walrec_meta_state_t,
+) -> walrec_status_t {
+    const NAME: &str = "walrec_meta_state";
+    if state.is_null() {
+        return null(NAME, "state").record();
+    }
+    let body = |walrec: &walrec_t| {
+        let position = walrec.manager.meta_state().map_err(|error| refusal_of(NAME, &error))?;
+        let found = walrec_meta_state_t {
+            last_segment_index: position.segment_index,
+            last_offset: position.offset,
+            last_event_id: position.last_event_id,
+        };
+        // SAFETY: not NULL, and writable by contract.
+        unsafe { state.write(found) };
+        Ok(WALREC_OK)
+    };
+    // SAFETY: by contract walrec is NULL or a live handle.
+    unsafe { with_recorder(NAME, walrec, body) }
+}

@@ -1,0 +1,154 @@
+//! One event: 64 bytes, and the guard that makes it valid on its own.
+
+use super::checksum::crc32c;
+use super::le;
+
+/// Bytes of an event.
+pub const EVENT_BYTES: usize = 64;
+
+const _: () = assert!(size_of::<Event>() == EVENT_BYTES && align_of::<Event>() == 8);
+const _: () = assert!(std::mem::offset_of!(Event, kind) == 40 && std::mem::offset_of!(Event, guard) == 60);
+
+/// One order request, as the engine gives it and as it lies in the log (`docs/FORMAT.md`, "Event").
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    /// Identity; strictly increasing through the whole log, never 0.
+    pub event_id: u64,
+    /// Nanoseconds, the engine's clock.
+    pub timestamp_ns: u64,
+    /// Scaled by the engine.
+    pub price: i64,
+    /// Scaled by the engine.
+    pub quantity: i64,
+    /// The engine's user.
+    pub user_id: u32,
+    /// The engine's order.
+    pub order_id: u32,
+    /// 0 new, 1 modify price, 2 modify quantity, 3 cancel; kept as given.
+    pub kind: u8,
+    /// 0 limit, 1 market; kept as given.
+    pub order_type: u8,
+    /// 0 bid, 1 ask; kept as given.
+    pub side: u8,
+    /// Kept as given.
+    pub user_bytes: [u8; 17],
+    /// Ignored on append; written by the flusher.
+    pub guard: u32,
+}
+
+impl Event {
+    /// The event in its 64 bytes of the log.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; EVENT_BYTES]) -> Self {
+        Self {
+            event_id: le::u64_at(bytes, 0),
+            timestamp_ns: le::u64_at(bytes, 8),
+            price: i64::from_le_bytes(le::array_at(bytes, 16)),
+            quantity: i64::from_le_bytes(le::array_at(bytes, 24)),
+            user_id: le::u32_at(bytes, 32),
+            order_id: le::u32_at(bytes, 36),
+            kind: bytes[40],
+            order_type: bytes[41],
+            side: bytes[42],
+            user_bytes: le::array_at(bytes, 43),
+            guard: le::u32_at(bytes, 60),
+        }
+    }
+
+    /// The 64 bytes of the log that hold this event.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; EVENT_BYTES] {
+        let mut bytes = [0; EVENT_BYTES];
+        le::put(&mut bytes, 0, self.event_id.to_le_bytes());
+        le::put(&mut bytes, 8, self.timestamp_ns.to_le_bytes());
+        le::put(&mut bytes, 16, self.price.to_le_bytes());
+        le::put(&mut bytes, 24, self.quantity.to_le_bytes());
+        le::put(&mut bytes, 32, self.user_id.to_le_bytes());
+        le::put(&mut bytes, 36, self.order_id.to_le_bytes());
+        le::put(&mut bytes, 40, [self.kind, self.order_type, self.side]);
+        le::put(&mut bytes, 43, self.user_bytes);
+        le::put(&mut bytes, 60, self.guard.to_le_bytes());
+        bytes
+    }
+}
+
+/// What binds a guard to one place of one segment.
+#[derive(Clone, Copy, Debug)]
+pub struct GuardContext {
+    /// The segment's index.
+    pub segment_index: u32,
+    /// The segment's creation time, which never repeats within a log.
+    pub created_ts_ns: u64,
+}
+
+impl GuardContext {
+    /// The guard of the event in `slot` of the segment; never 0. Only bytes 0..60 of `event` count.
+    #[must_use]
+    pub fn guard(&self, slot: u32, event: &[u8; EVENT_BYTES]) -> u32 {
+        let mut input = [0_u8; 16 + 60];
+        le::put(&mut input, 0, self.segment_index.to_le_bytes());
+        le::put(&mut input, 4, self.created_ts_ns.to_le_bytes());
+        le::put(&mut input, 12, slot.to_le_bytes());
+        input[16..].copy_from_slice(&event[..60]);
+        crc32c(&input).max(1)
+    }
+
+    /// Whether `event` carries the guard of `slot`.
+    #[must_use]
+    pub fn holds(&self, slot: u32, event: &[u8; EVENT_BYTES]) -> bool {
+        le::u32_at(event, 60) == self.guard(slot, event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Event {
+        Event {
+            event_id: 7,
+            timestamp_ns: 8,
+            price: -9,
+            quantity: 10,
+            user_id: 11,
+            order_id: 12,
+            kind: 3,
+            order_type: 1,
+            side: 1,
+            user_bytes: *b"abcdefghijklmnopq",
+            guard: 0x0403_0201,
+        }
+    }
+
+    #[test]
+    fn bytes_and_fields_are_one() {
+        let bytes = sample().to_bytes();
+        assert_eq!(Event::from_bytes(&bytes), sample());
+        assert_eq!((bytes[0], bytes[40], bytes[43], bytes[59], bytes[60]), (7, 3, b'a', b'q', 1));
+    }
+
+    #[test]
+    fn a_guard_holds_only_in_its_place() {
+        let context = GuardContext { segment_index: 3, created_ts_ns: 1_700 };
+        let mut bytes = sample().to_bytes();
+        let guard = context.guard(5, &bytes);
+        le::put(&mut bytes, 60, guard.to_le_bytes());
+        assert!(context.holds(5, &bytes));
+        assert!(!context.holds(6, &bytes));
+        assert!(!GuardContext { segment_index: 4, ..context }.holds(5, &bytes));
+        assert!(!GuardContext { created_ts_ns: 1_701, ..context }.holds(5, &bytes));
+        for byte in 0..EVENT_BYTES {
+            let mut damaged = bytes;
+            damaged[byte] ^= 1;
+            assert!(!context.holds(5, &damaged), "byte {byte}");
+        }
+    }
+
+    #[test]
+    fn a_guard_of_zero_is_stored_as_one() {
+        // 0 is what an empty slot holds, so no event may have it.
+        let context = GuardContext { segment_index: 0, created_ts_ns: 0 };
+        assert!(!context.holds(0, &[0; EVENT_BYTES]));
+    }
+}

@@ -1,0 +1,320 @@
+//! Manager: one recorder as everyone but the append thread sees it; owns the workers and their end.
+//!
+//! Threads: any. Shutdown order: appends refused, preparer, flusher, maintainer, meta coordinator, empty segments removed, the
+//! stage's record closed, the stage removed. A poisoned recorder keeps its stage and its record: the next open takes what is there.
+
+use std::mem::ManuallyDrop;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::error::Error;
+use super::opening::{OpenReport, StageClosing};
+use super::segment_writer::this_thread;
+use super::shared::Shared;
+use super::worker::{MetaCoordinator, SegmentFlusher, SegmentMaintainer, SegmentPreparer, WorkerError};
+use crate::format::{MetaPosition, SegmentName, SegmentNameKind};
+use crate::storage::Place;
+use crate::sync::{Bell, Worker, WorkerThread};
+
+/// How long a sync may block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncTimeout {
+    /// Not at all: the flusher is woken, and [`Error::TimedOut`] tells that the event is not durable yet.
+    WakeOnly,
+    /// So long.
+    Limit(Duration),
+    /// As long as it takes.
+    Forever,
+}
+
+/// The workers, standing still.
+#[derive(Debug)]
+pub(super) struct Workers {
+    pub(super) preparer: SegmentPreparer,
+    pub(super) flusher: SegmentFlusher,
+    pub(super) maintainer: SegmentMaintainer,
+    pub(super) meta: MetaCoordinator,
+}
+
+#[derive(Debug)]
+struct Threads {
+    preparer: WorkerThread<SegmentPreparer>,
+    flusher: WorkerThread<SegmentFlusher>,
+    maintainer: WorkerThread<SegmentMaintainer>,
+    meta: WorkerThread<MetaCoordinator>,
+}
+
+#[derive(Debug)]
+enum Crew {
+    Still(Box<Workers>),
+    Running(Box<Threads>),
+    Gone,
+}
+
+/// A worker, for those who step a recorder by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerKind {
+    /// SegmentPreparer
+    Preparer,
+    /// SegmentFlusher
+    Flusher,
+    /// SegmentMaintainer
+    Maintainer,
+    /// MetaCoordinator
+    Meta,
+}
+
+/// One recorder, from any thread. Dropping it shuts it down; in a forked child it only frees memory.
+#[derive(Debug)]
+pub struct Manager {
+    shared: ManuallyDrop<Arc<Shared>>,
+    crew: ManuallyDrop<Mutex<Crew>>,
+    closing: StageClosing,
+    report: OpenReport,
+}
+
+impl Manager {
+    pub(super) fn new(shared: Arc<Shared>, workers: Workers, closing: StageClosing, report: OpenReport) -> Self {
+        let crew = ManuallyDrop::new(Mutex::new(Crew::Still(Box::new(workers))));
+        Self { shared: ManuallyDrop::new(shared), crew, closing, report }
+    }
+
+    fn crew(&self) -> std::sync::MutexGuard<'_, Crew> {
+        self.crew.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives each worker its thread.
+    pub(super) fn start(&mut self) -> Result<(), Error> {
+        let workers = match std::mem::replace(&mut *self.crew(), Crew::Gone) {
+            Crew::Still(workers) => workers,
+            other => {
+                *self.crew() = other;
+                return Ok(());
+            }
+        };
+        let shared = &**self.shared;
+        let (config, bells) = (&shared.config, &shared.bells);
+        let meta = self.spawn(workers.meta, &bells.meta, config.cpu_meta)?;
+        let maintainer = self.spawn(workers.maintainer, &bells.maintain, config.cpu_maintain)?;
+        let flusher = self.spawn(workers.flusher, &bells.flush, config.cpu_flush)?;
+        let preparer = self.spawn(workers.preparer, &bells.prepare, config.cpu_prepare)?;
+        *self.crew() = Crew::Running(Box::new(Threads { preparer, flusher, maintainer, meta }));
+        Ok(())
+    }
+
+    fn spawn<W>(&self, worker: W, bell: &Arc<Bell>, cpu: Option<u32>) -> Result<WorkerThread<W>, Error>
+    where
+        W: Worker<Error = WorkerError> + 'static,
+    {
+        let shared = Arc::clone(&self.shared);
+        let on_failure = move |error: crate::sync::RunnerError| shared.poison(format!("{}: {error}", W::NAME));
+        WorkerThread::spawn(worker, Arc::clone(bell), cpu, on_failure)
+            .map_err(|error| Error::NoMemory(format!("thread {}: {error}", W::NAME)))
+    }
+
+    /// What opening found.
+    #[must_use]
+    pub fn report(&self) -> &OpenReport {
+        &self.report
+    }
+
+    /// Whether this process was forked from the recorder's.
+    #[must_use]
+    pub fn is_forked(&self) -> bool {
+        self.shared.is_forked()
+    }
+
+    /// Id of the last appended event; 0 for none. One atomic load.
+    #[must_use]
+    pub fn last_event_id(&self) -> u64 {
+        self.shared.last_event_id()
+    }
+
+    /// Id of the last durable event; 0 for none. One atomic load.
+    #[must_use]
+    pub fn durable_event_id(&self) -> u64 {
+        self.shared.durable_event_id()
+    }
+
+    /// The appended position, never torn.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn meta_state(&self) -> Result<MetaPosition, Error> {
+        if self.is_forked() { Err(Error::Forked) } else { Ok(self.shared.appended_position()) }
+    }
+
+    /// Blocks until every event up to `event_id` (0: all that are appended now) is durable.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`]; [`Error::Failed`] when poisoned; [`Error::Closed`]; [`Error::Forked`]; [`Error::Invalid`] for an id
+    /// above the last one from the append thread, which would wait for itself.
+    pub fn sync(&self, event_id: u64, timeout: SyncTimeout) -> Result<(), Error> {
+        let shared = &**self.shared;
+        if shared.is_forked() {
+            return Err(Error::Forked);
+        }
+        let last = shared.last_event_id();
+        let target = if event_id == 0 { last } else { event_id };
+        let verdict = || {
+            if shared.durable_event_id() >= target {
+                Some(Ok(()))
+            } else if shared.is_poisoned() {
+                Some(Err(shared.failure()))
+            } else if shared.is_closing() {
+                Some(Err(Error::Closed))
+            } else {
+                None
+            }
+        };
+        if let Some(verdict) = verdict() {
+            return verdict;
+        }
+        let own = shared.append_thread.load(std::sync::atomic::Ordering::Acquire) == this_thread();
+        if own && target > last {
+            return Err(Error::Invalid(format!(
+                "the append thread cannot wait for event {target}: the last one is {last}"
+            )));
+        }
+        shared.want_durable(target);
+        let until = match timeout {
+            SyncTimeout::WakeOnly => return Err(Error::TimedOut),
+            SyncTimeout::Limit(limit) => Instant::now().checked_add(limit),
+            SyncTimeout::Forever => None,
+        };
+        shared.wait_durable(until, || verdict().is_some());
+        verdict().unwrap_or(Err(Error::TimedOut))
+    }
+
+    /// Poisons the recorder: the panic fence's way to say that its state is not to be trusted.
+    pub fn poison(&self, cause: String) {
+        if !self.is_forked() {
+            self.shared.poison(cause);
+        }
+    }
+
+    /// Runs one duty cycle of a worker that has no thread; the count of things done. An error has poisoned the recorder.
+    ///
+    /// # Errors
+    /// [`Error::Failed`]; [`Error::Closed`] when the workers have threads or are gone.
+    pub fn step(&self, worker: WorkerKind) -> Result<usize, Error> {
+        let mut crew = self.crew();
+        let Crew::Still(workers) = &mut *crew else { return Err(Error::Closed) };
+        let done = match worker {
+            WorkerKind::Preparer => workers.preparer.do_work(),
+            WorkerKind::Flusher => workers.flusher.do_work(),
+            WorkerKind::Maintainer => workers.maintainer.do_work(),
+            WorkerKind::Meta => workers.meta.do_work(),
+        };
+        done.map_err(|error| {
+            self.shared.poison(error.to_string());
+            self.shared.failure()
+        })
+    }
+
+    /// Ends the recorder: everything durable, segments sealed, meta written, the stage removed. Blocks on the disk.
+    ///
+    /// Appends must have stopped. Waiting syncs end.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] the second time; [`Error::Forked`]; else the first error of the recorder's life: what is not durable then
+    /// stays in the stage, for the next open.
+    pub fn shutdown(&self) -> Result<(), Error> {
+        let shared = &**self.shared;
+        if shared.is_forked() {
+            return Err(Error::Forked);
+        }
+        if !shared.begin_closing() {
+            return Err(Error::Closed);
+        }
+        if let Some((_, slot)) = shared.active() {
+            // Release: partner of the flusher's acquire; appends have stopped, so the count is final.
+            shared.slot(slot).written().store(1, std::sync::atomic::Ordering::Release);
+        }
+        let crew = std::mem::replace(&mut *self.crew(), Crew::Gone);
+        let next_index = self.end_workers(crew);
+        shared.release_waiting();
+        if shared.is_poisoned() {
+            return Err(shared.failure());
+        }
+        let closed = self.remove_empty(next_index).and_then(|()| self.closing.close(shared));
+        if let Err(error) = &closed {
+            shared.poison(error.to_string());
+        }
+        closed
+    }
+
+    /// Ends the workers in order; gives the index above the last prepared segment.
+    fn end_workers(&self, crew: Crew) -> u32 {
+        let gone = || self.shared.poison("a worker's thread could not be joined".into());
+        match crew {
+            Crew::Gone => 0,
+            Crew::Running(threads) => {
+                let preparer = threads.preparer.stop_and_join();
+                let ends = [
+                    threads.flusher.stop_and_join().is_some(),
+                    threads.maintainer.stop_and_join().is_some(),
+                    threads.meta.stop_and_join().is_some(),
+                ];
+                if preparer.is_none() || ends.contains(&false) {
+                    gone();
+                }
+                preparer.map_or(0, |preparer| preparer.next_index())
+            }
+            Crew::Still(mut workers) => {
+                let Workers { preparer, flusher, maintainer, meta } = &mut *workers;
+                let ended = preparer.on_close().and_then(|()| flusher.on_close());
+                let ended = ended.and_then(|()| maintainer.on_close()).and_then(|()| meta.on_close());
+                if let Err(error) = ended {
+                    self.shared.poison(error.to_string());
+                }
+                preparer.next_index()
+            }
+        }
+    }
+
+    /// After a clean close no empty segment is left. From the highest down, each removal durable before the next: a power cut
+    /// must not leave a gap.
+    fn remove_empty(&self, next_index: u32) -> Result<(), Error> {
+        let shared = &**self.shared;
+        let directory = &*shared.directory;
+        let first_empty = match shared.active() {
+            Some((index, slot)) if shared.slot(slot).published().load(std::sync::atomic::Ordering::Acquire) == 0 => {
+                index
+            }
+            Some((index, _)) => index + 1,
+            None => self.closing.first_empty_index,
+        };
+        let catalog = crate::segment::Catalog::read(directory)?;
+        let last = next_index.max(catalog.hot.last().map_or(0, |&last| last.saturating_add(1)));
+        for &index in catalog.hot.range(first_empty..last.max(first_empty)).rev() {
+            let name = SegmentName::new(index, SegmentNameKind::Hot).to_string();
+            directory.remove_file(&name).at("remove", directory.path(), &name)?;
+            directory.sync().at("sync directory", directory.path(), "")?;
+        }
+        Ok(())
+    }
+
+    /// The log directory, for messages.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.shared.directory.path()
+    }
+}
+
+impl Drop for Manager {
+    #[allow(unsafe_code, reason = "decides whether the parts are dropped at all")]
+    fn drop(&mut self) {
+        if self.is_forked() {
+            // The threads are the parent's, and locks may be held for ever: whatever they own is left alone.
+            return;
+        }
+        let _ = self.shutdown();
+        // SAFETY: dropped once, here; nothing uses them afterwards.
+        unsafe {
+            ManuallyDrop::drop(&mut self.crew);
+            ManuallyDrop::drop(&mut self.shared);
+        }
+    }
+}

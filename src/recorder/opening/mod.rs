@@ -1,0 +1,213 @@
+//! Opening a log: lock, survey, repair, stage, and the recorder that goes on from there (DESIGN's ten points).
+//!
+//! The survey only reads and decides everything; an error from it leaves the directory as it was. The repair then carries the
+//! plan out, each step safe to be cut short and done again:
+//!
+//! | step | cut short here, the next open finds |
+//! |---|---|
+//! | leftovers removed | fewer leftovers |
+//! | salvaged segments moved, markers first | a marker, and the segment to be moved again |
+//! | accepted events rewritten and synced | the same accepted events, more of them from the files |
+//! | segments sealed | a sealed segment instead of one to be walked |
+//! | `walrec.id`, slots set Free, `walrec.stage` replaced | the old incarnation, or the new one with nothing in its stage |
+//! | slots given out | a stage that continues the files |
+
+mod repair;
+mod report;
+mod stage_evidence;
+mod stage_place;
+mod survey;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::config::{Config, LogLevel};
+use super::error::Error;
+use super::lifecycle::{ActiveSegment, PreparedSegment, SlotNumber};
+use super::manager::{Manager, Workers};
+use super::segment_writer::SegmentWriter;
+use super::shared::{Parts, Shared};
+use super::worker::{
+    FlusherRings, FreedSlot, MetaCoordinator, PreparerStart, SegmentFlusher, SegmentMaintainer, SegmentPreparer,
+};
+use crate::format::{Geometry, Id128, MetaPosition};
+use crate::segment::Catalog;
+use crate::storage::{
+    Directory, DirectoryAttributes, Place, SlotSegment, StageIdentity, System, read_small_file, replace_file,
+};
+use crate::sync::{Worker, spsc_ring};
+
+use repair::{Repair, Resumed};
+pub use report::{OpenFlags, OpenReport};
+use stage_evidence::StageEvidence;
+pub(super) use stage_place::StageClosing;
+use survey::survey;
+
+/// A log directory that this process has locked.
+struct LockedLog {
+    system: Arc<dyn System>,
+    directory: Arc<dyn Directory>,
+    attributes: DirectoryAttributes,
+    boot: Id128,
+}
+
+/// Opens the log in `path` (created with mode 0700 if missing; its parent must be there) and starts its workers.
+///
+/// Blocks while it reads and repairs what is not sealed. When it returns, every recovered event is durable.
+///
+/// # Errors
+/// [`Error`]; with [`Error::Corrupt`] and [`Error::Newer`] nothing was changed.
+pub fn open(path: &Path, config: &Config) -> Result<(SegmentWriter, Manager), Error> {
+    let (writer, mut manager) = open_stepped(Arc::new(crate::storage::RealSystem), path, config)?;
+    manager.start()?;
+    Ok((writer, manager))
+}
+
+/// As [`open`], on any system, with no threads: the workers stand still until they are stepped or started.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_stepped(system: Arc<dyn System>, path: &Path, config: &Config) -> Result<(SegmentWriter, Manager), Error> {
+    let begin = Instant::now();
+    let geometry = config.validate()?;
+    let log = lock_log(system, path, config)?;
+    let directory = &*log.directory;
+    let catalog = Catalog::read(directory)?;
+    let id = read_id(directory)?;
+    let evidence = StageEvidence::find(&log, id, config)?;
+    let meta = read_meta(directory)?;
+    let plan = survey(directory, &catalog, meta, &evidence, config, geometry)?;
+    let mut report = OpenReport::new(&catalog);
+    let mut repair = Repair { log: &log, config, geometry, meta, evidence: &evidence, report: &mut report };
+    let mut outcome = repair.run(plan, &catalog)?;
+
+    let stage = stage_place::build(&log, id, &evidence, config, geometry, &mut report)?;
+    let incarnation = log.system.random_id().at("random bytes", path, "")?;
+    let closing = stage_place::record(&log, &stage, incarnation, &evidence, outcome.next_index)?;
+    let identity = StageIdentity { boot: log.boot, incarnation, directory: log.attributes.identity };
+    let resumed = outcome.resumed.take();
+    let durable = outcome.durable;
+    let parts = Parts {
+        system: Arc::clone(&log.system),
+        directory: Arc::clone(&log.directory),
+        config: config.clone(),
+        geometry,
+        identity,
+        stage,
+        durable,
+    };
+    let shared = Arc::new(Shared::new(parts)?);
+    let (writer, mut workers) =
+        assemble(&shared, outcome.next_index, outcome.newest_created_ts_ns, outcome.empty, outcome.link, resumed)?;
+    workers.meta.on_close()?;
+    report.finish(durable.last_event_id, begin.elapsed());
+    Ok((writer, Manager::new(shared, workers, closing, report)))
+}
+
+fn assemble(
+    shared: &Arc<Shared>,
+    next_index: u32,
+    newest_created_ts_ns: u64,
+    empty: BTreeSet<u32>,
+    link: Option<u64>,
+    resumed: Option<Resumed>,
+) -> Result<(SegmentWriter, Workers), Error> {
+    let slots = shared.stage.slots().len();
+    let (prepared_in, prepared_out) = spsc_ring(slots);
+    let (activated_in, activated_out) = spsc_ring(slots);
+    let (written_in, written_out) = spsc_ring(slots);
+    let (freed_in, freed_out) = spsc_ring(slots);
+    let mut writer = SegmentWriter::new(Arc::clone(shared), prepared_out, activated_in);
+    let rings = FlusherRings { activated: activated_out, written: written_in, freed: freed_in };
+    let flusher = SegmentFlusher::new(Arc::clone(shared), rings, link);
+    let image_bytes = shared.geometry.padded_bytes();
+    let mut free: Vec<FreedSlot> = (0..u32::try_from(slots).unwrap_or(u32::MAX))
+        .rev()
+        .map(|number| FreedSlot { slot: SlotNumber(number), used_bytes: image_bytes })
+        .collect();
+    if let Some(resumed) = resumed {
+        let slot = free.pop().map_or(SlotNumber(0), |free| free.slot);
+        let events = resumed.progress.durable_slots;
+        let segment = load(shared, slot, resumed)?;
+        writer.resume(segment, events).map_err(|error| Error::Failed(error.to_string()))?;
+    }
+    let start = PreparerStart { next_index, newest_created_ts_ns, empty, free };
+    let mut preparer = SegmentPreparer::new(Arc::clone(shared), prepared_in, freed_out, start);
+    if shared.active().is_none() {
+        // The first append must find a segment. No space is no error here: append says so until there is some.
+        preparer.do_work()?;
+    }
+    let maintainer = SegmentMaintainer::new(Arc::clone(shared), written_out);
+    let meta = MetaCoordinator::new(Arc::clone(shared));
+    Ok((writer, Workers { preparer, flusher, maintainer, meta }))
+}
+
+/// Loads a segment that is written on in place into `slot`.
+#[allow(unsafe_code, reason = "fills a slot that nobody has in use yet")]
+fn load(shared: &Shared, number: SlotNumber, resumed: Resumed) -> Result<ActiveSegment, Error> {
+    let slot = shared.slot(number);
+    // SAFETY: the slot is Free and there are no threads yet.
+    let image = unsafe { slot.bytes_mut(0, slot.image_bytes()) };
+    let name = resumed.name();
+    let read = resumed.file.read_up_to(image, 0).at("read", shared.directory.path(), &name)?;
+    // Above the accepted events there is nothing but zeros; a header that proves fewer events than are there goes too.
+    let end = Geometry::end_offset(resumed.progress.durable_slots);
+    image[end.min(read)..].fill(0);
+    let segment = SlotSegment {
+        segment_index: resumed.header.segment_index,
+        created_ts_ns: resumed.header.created_ts_ns,
+        geometry: shared.geometry,
+    };
+    // SAFETY: as above.
+    unsafe {
+        let previous = resumed.previous_last_event_id;
+        slot.set_live(&shared.identity, &segment, resumed.progress.durable_slots, previous);
+    }
+    let prepared =
+        PreparedSegment { file: resumed.file, header: resumed.header, geometry: shared.geometry, slot: number };
+    Ok(ActiveSegment { segment: prepared, progress: resumed.progress })
+}
+
+fn lock_log(system: Arc<dyn System>, path: &Path, config: &Config) -> Result<LockedLog, Error> {
+    match system.open_directory(path, true) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            system.create_directory(path).at("create directory", path, "")?;
+        }
+        other => drop(other.at("open", path, "")?),
+    }
+    // Absolute from here on: the process may change its directory while the log is open.
+    let path = &*system.absolute_path(path).at("open", path, "")?;
+    let directory = system.open_directory(path, true).at("open", path, "")?;
+    let attributes = directory.attributes().at("stat", path, "")?;
+    if attributes.mode & 0o002 != 0 {
+        let why = format!("the log directory is writable by everyone (mode {:04o})", attributes.mode);
+        return Err(Error::Refused { path: path.to_path_buf(), why });
+    }
+    if attributes.mode & 0o020 != 0 {
+        config.log.log(LogLevel::Warning, &format!("{}: the log directory is writable by its group", path.display()));
+    }
+    if !directory.try_lock().at("lock", path, "")? {
+        return Err(Error::Locked(path.to_path_buf()));
+    }
+    let boot = system.boot_id().at("boot id", path, "")?;
+    Ok(LockedLog { system, directory, attributes, boot })
+}
+
+fn read_id(directory: &dyn Directory) -> Result<Option<Id128>, Error> {
+    let Some(bytes) = read_small_file(directory, crate::format::ID_FILE, 64)? else { return Ok(None) };
+    let text = std::str::from_utf8(&bytes).ok().and_then(|text| text.strip_suffix('\n'));
+    Ok(text.and_then(Id128::parse))
+}
+
+fn write_id(directory: &dyn Directory, id: Id128) -> Result<(), Error> {
+    let line = format!("{id}\n");
+    Ok(replace_file(directory, crate::format::ID_FILE, crate::format::ID_TEMP_FILE, line.as_bytes())?)
+}
+
+fn read_meta(directory: &dyn Directory) -> Result<MetaPosition, Error> {
+    let bytes = read_small_file(directory, crate::format::META_FILE, crate::format::META_BYTES)?;
+    Ok(bytes.and_then(|bytes| MetaPosition::from_bytes(&bytes)).unwrap_or_default())
+}

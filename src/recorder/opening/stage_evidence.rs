@@ -1,0 +1,155 @@
+//! What a stage of an earlier opening has to say.
+//!
+//! `walrec.stage` is the witness: recovery looks where it points. A stage counts only when the record says `open` in this boot,
+//! and its control pages carry the record's incarnation. One that belongs to another directory (the log was copied) is read and
+//! never changed.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::LockedLog;
+use crate::format::{Geometry, Id128, PAGE_BYTES, STAGE_DIRECTORY, STAGE_FILE};
+use crate::recorder::config::{Config, LogLevel};
+use crate::recorder::error::Error;
+use crate::storage::{
+    Access, ControlPage, Directory, File, LivePage, Place, STAGE_RECORD_BYTES, StageRecord, is_slot_name,
+    read_small_file,
+};
+
+/// A Live slot found on disk.
+#[derive(Debug)]
+pub(super) struct SlotEvidence {
+    pub(super) page: LivePage,
+    pub(super) file: Box<dyn File>,
+}
+
+impl SlotEvidence {
+    /// Events the page claims, held to its geometry and its file; `None` when the claim is impossible.
+    pub(super) fn count(&self, geometry: Geometry) -> Option<u32> {
+        let count = u32::try_from(self.page.published).ok().filter(|&count| count <= geometry.capacity())?;
+        let bytes = self.file.attributes().ok()?.bytes;
+        let needed = (PAGE_BYTES + Geometry::end_offset(count)) as u64;
+        (self.page.num_blocks == geometry.num_blocks() && bytes >= needed).then_some(count)
+    }
+
+    /// Reads part of the image.
+    pub(super) fn read(&self, buffer: &mut [u8], offset: usize) -> io::Result<()> {
+        let read = self.file.read_up_to(buffer, (PAGE_BYTES + offset) as u64)?;
+        if read == buffer.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+}
+
+/// What was found of an earlier stage.
+#[derive(Debug, Default)]
+pub(super) struct StageEvidence {
+    /// Its directory, locked, when there is one.
+    pub(super) directory: Option<Arc<dyn Directory>>,
+    /// Where that is.
+    pub(super) path: Option<PathBuf>,
+    /// Its Live slots by segment.
+    pub(super) slots: BTreeMap<u32, SlotEvidence>,
+    /// The record says open in this boot, and nothing is there.
+    pub(super) missing: bool,
+    /// It belongs to another log directory.
+    pub(super) foreign: bool,
+    /// It is of another opening of this log.
+    pub(super) disagrees: bool,
+}
+
+impl StageEvidence {
+    /// Looks where `walrec.stage` points.
+    pub(super) fn find(log: &LockedLog, id: Option<Id128>, config: &Config) -> Result<Self, Error> {
+        let Some(bytes) = read_small_file(&*log.directory, STAGE_FILE, STAGE_RECORD_BYTES)? else {
+            return Ok(Self::default());
+        };
+        let Some(record) = id.and_then(|id| StageRecord::parse(&bytes, id)) else {
+            config.log.log(LogLevel::Warning, "walrec.stage does not parse, or names another log's stage: ignored");
+            return Ok(Self::default());
+        };
+        let mut evidence = Self::default();
+        let Some((path, directory)) = open_recorded(log, &record)? else {
+            evidence.missing = record.open && record.boot == log.boot;
+            return Ok(evidence);
+        };
+        if !directory.try_lock().at("lock", &path, "")? {
+            return Err(Error::Locked(path));
+        }
+        if record.open && record.boot == log.boot {
+            evidence.read_slots(log, &record, &*directory)?;
+        }
+        evidence.directory = Some(directory);
+        evidence.path = Some(path);
+        Ok(evidence)
+    }
+
+    fn read_slots(&mut self, log: &LockedLog, record: &StageRecord, directory: &dyn Directory) -> Result<(), Error> {
+        let path = directory.path();
+        let mut any = false;
+        for name in directory.names().at("list", path, "")? {
+            if !is_slot_name(&name) {
+                continue;
+            }
+            any = true;
+            let name = name.to_string_lossy();
+            let file = directory.open_file(&name, Access::Read).at("open", path, &name)?;
+            let page = match ControlPage::read(&*file).at("read", path, &name)? {
+                ControlPage::Free => continue,
+                ControlPage::UnknownLayout(layout) => {
+                    return Err(Error::Newer {
+                        path: path.join(&*name),
+                        what: format!("stage layout {layout} is not known"),
+                    });
+                }
+                ControlPage::Live(page) => page,
+            };
+            if page.identity.boot != record.boot || page.identity.incarnation != record.incarnation {
+                self.disagrees = true;
+                continue;
+            }
+            self.foreign |= page.identity.directory != log.attributes.identity;
+            // Two slots for one segment cannot be; neither is believed then.
+            self.disagrees |= self.slots.insert(page.segment_index, SlotEvidence { page, file }).is_some();
+        }
+        if self.disagrees {
+            self.slots.clear();
+        }
+        self.missing = !any;
+        Ok(())
+    }
+
+    /// The largest id that the stage of this very log says was durable; 0 when it says nothing.
+    pub(super) fn durable_event_id(&self) -> u64 {
+        if self.foreign {
+            return 0;
+        }
+        self.slots.values().map(|slot| slot.page.durable_event_id).max().unwrap_or(0)
+    }
+}
+
+fn open_recorded(log: &LockedLog, record: &StageRecord) -> Result<Option<(PathBuf, Arc<dyn Directory>)>, Error> {
+    let own = record.path == std::path::Path::new(STAGE_DIRECTORY);
+    let opened = if own {
+        log.directory.open_subdirectory(STAGE_DIRECTORY)
+    } else {
+        log.system.open_directory(&record.path, false)
+    };
+    let path = if own { log.directory.path().join(STAGE_DIRECTORY) } else { record.path.clone() };
+    let directory = match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.at("open", &path, "")?,
+    };
+    check_private(&*directory, &path)?;
+    Ok(Some((path, directory)))
+}
+
+/// A stage directory must be ours alone: what lies in it becomes part of the log.
+pub(super) fn check_private(directory: &dyn Directory, path: &std::path::Path) -> Result<(), Error> {
+    let attributes = directory.attributes().at("stat", path, "")?;
+    if attributes.owned && attributes.mode & 0o777 == 0o700 {
+        return Ok(());
+    }
+    let why = format!("a stage directory must belong to this user with mode 0700, not {:04o}", attributes.mode);
+    Err(Error::Refused { path: path.to_path_buf(), why })
+}

@@ -1,0 +1,197 @@
+//! Where the new stage goes, and the record that says so.
+//!
+//! The configured directory, else /dev/shm, else the log directory with a word about it. A stage that was found stays in use when it
+//! is at the right place: never a second pool beside the first.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::stage_evidence::{StageEvidence, check_private};
+use super::{LockedLog, OpenFlags, OpenReport, write_id};
+use crate::format::{Geometry, Id128, STAGE_DIRECTORY};
+use crate::recorder::config::{Config, LogLevel};
+use crate::recorder::error::Error;
+use crate::recorder::shared::Shared;
+use crate::storage::{self, Directory, Place, Stage, StageRecord, remove_stage, stage_directory_name};
+
+const DEFAULT_PARENT: &str = "/dev/shm";
+
+/// Builds the stage. The log gets an identity if it has none, and a new one when the old stage belongs to the log that this one
+/// was copied from.
+pub(super) fn build(
+    log: &LockedLog,
+    id: Option<Id128>,
+    evidence: &StageEvidence,
+    config: &Config,
+    geometry: Geometry,
+    report: &mut OpenReport,
+) -> Result<Stage, Error> {
+    let id = match id.filter(|_| !evidence.foreign) {
+        Some(id) => id,
+        None => {
+            let id = log.system.random_id().at("random bytes", log.directory.path(), "")?;
+            write_id(&*log.directory, id)?;
+            id
+        }
+    };
+    set_aside(log, evidence, config, report)?;
+    let stage = place(log, id, evidence, config, geometry, report)?;
+    if !stage.is_locked_in_memory() {
+        report.flags |= OpenFlags::NOT_LOCKED_IN_MEMORY;
+    }
+    // Nothing in the pool is of use any more: every recovered event is durable in the files.
+    stage.slots().iter().for_each(storage::Slot::set_free);
+    Ok(stage)
+}
+
+/// A stage of another opening keeps what it has under another name, as long as the machine runs.
+fn set_aside(log: &LockedLog, evidence: &StageEvidence, config: &Config, report: &mut OpenReport) -> Result<(), Error> {
+    if report.flags & OpenFlags::STAGE_SET_ASIDE == 0 {
+        return Ok(());
+    }
+    let Some(path) = &evidence.path else { return Ok(()) };
+    if evidence.foreign {
+        let text =
+            format!("{}: the stage of another log directory does not continue this log; left as it is", path.display());
+        config.log.log(LogLevel::Warning, &text);
+        return Ok(());
+    }
+    for number in 0..1_000 {
+        let mut name = path.clone().into_os_string();
+        name.push(format!(".aside-{number}"));
+        let aside = PathBuf::from(name);
+        match log.system.rename_directory(path, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => {
+                other.at("rename", path, "")?;
+                let text = format!("{}: a stage that does not continue the log was set aside here", aside.display());
+                config.log.log(LogLevel::Warning, &text);
+                return Ok(());
+            }
+        }
+    }
+    Err(Error::Refused { path: path.clone(), why: "a thousand stages have been set aside here; remove some".into() })
+}
+
+fn place(
+    log: &LockedLog,
+    id: Id128,
+    evidence: &StageEvidence,
+    config: &Config,
+    geometry: Geometry,
+    report: &mut OpenReport,
+) -> Result<Stage, Error> {
+    let parent = config.stage_dir.as_deref().unwrap_or(Path::new(DEFAULT_PARENT));
+    let explicit = config.stage_dir.is_some();
+    let wanted = wanted_directory(log, parent, id, evidence, report);
+    let built = wanted.and_then(|directory| {
+        let in_memory = directory.attributes().at("stat", directory.path(), "")?.in_memory;
+        if !in_memory && (config.require_shm || !explicit) {
+            return Err(Error::Refused {
+                path: directory.path().to_path_buf(),
+                why: "it does not lie in memory".into(),
+            });
+        }
+        if !in_memory {
+            on_disk(directory.path(), "the configured stage_dir does not lie in memory", config, report);
+        }
+        Ok(Stage::build(directory, config.stage_slots, geometry)?)
+    });
+    match built {
+        Ok(stage) => Ok(stage),
+        Err(error) if explicit || config.require_shm => Err(error),
+        Err(Error::Io(error)) if error.is_no_space() || error.source.kind() == io::ErrorKind::NotFound => {
+            // What was made of it goes away again; a failure to do so is only a leftover.
+            let _ = remove_stage(&*log.system, &parent.join(stage_directory_name(id)));
+            fall_back(log, &error.to_string(), config, geometry, report)
+        }
+        Err(Error::Refused { path, why }) if why.contains("in memory") => {
+            let _ = remove_stage(&*log.system, &path);
+            fall_back(log, &format!("{}: {why}", path.display()), config, geometry, report)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The stage's directory below `parent`, private and locked.
+fn wanted_directory(
+    log: &LockedLog,
+    parent: &Path,
+    id: Id128,
+    evidence: &StageEvidence,
+    report: &OpenReport,
+) -> Result<Arc<dyn Directory>, Error> {
+    let parent = log.system.absolute_path(parent).at("open", parent, "")?;
+    let path = parent.join(stage_directory_name(id));
+    let reusable = !evidence.foreign && report.flags & OpenFlags::STAGE_SET_ASIDE == 0;
+    if let (true, Some(directory)) = (reusable && evidence.path.as_ref() == Some(&path), &evidence.directory) {
+        return Ok(Arc::clone(directory));
+    }
+    log.system.create_directory(&path).at("create directory", &path, "")?;
+    let directory = log.system.open_directory(&path, false).at("open", &path, "")?;
+    check_private(&*directory, &path)?;
+    if directory.try_lock().at("lock", &path, "")? { Ok(directory) } else { Err(Error::Locked(path)) }
+}
+
+fn fall_back(
+    log: &LockedLog,
+    why: &str,
+    config: &Config,
+    geometry: Geometry,
+    report: &mut OpenReport,
+) -> Result<Stage, Error> {
+    let path = log.directory.path();
+    log.directory.create_subdirectory(STAGE_DIRECTORY).at("create directory", path, STAGE_DIRECTORY)?;
+    log.directory.sync().at("sync directory", path, "")?;
+    let directory = log.directory.open_subdirectory(STAGE_DIRECTORY).at("open", path, STAGE_DIRECTORY)?;
+    check_private(&*directory, directory.path())?;
+    on_disk(directory.path(), why, config, report);
+    Ok(Stage::build(directory, config.stage_slots, geometry)?)
+}
+
+fn on_disk(place: &Path, why: &str, config: &Config, report: &mut OpenReport) {
+    report.flags |= OpenFlags::STAGE_ON_DISK;
+    let text = format!(
+        "the stage is in {}, on disk ({why}): an append may wait for a page fault, and a full disk may raise SIGBUS",
+        place.display()
+    );
+    config.log.log(LogLevel::Warning, &text);
+}
+
+/// Where the stage is, for the end of the recorder.
+#[derive(Debug)]
+pub(in crate::recorder) struct StageClosing {
+    record: StageRecord,
+    /// The first segment index that this opening gave out, for a recorder without any append.
+    pub(in crate::recorder) first_empty_index: u32,
+}
+
+impl StageClosing {
+    /// Makes the close durable, then takes the stage away.
+    pub(in crate::recorder) fn close(&self, shared: &Shared) -> Result<(), Error> {
+        StageRecord { open: false, ..self.record.clone() }.write(&*shared.directory)?;
+        Ok(remove_stage(&*shared.system, shared.stage.directory().path())?)
+    }
+}
+
+/// Makes the new opening durable, then takes an old pool at another place away.
+pub(super) fn record(
+    log: &LockedLog,
+    stage: &Stage,
+    incarnation: Id128,
+    evidence: &StageEvidence,
+    first_empty_index: u32,
+) -> Result<StageClosing, storage::Error> {
+    let path = stage.directory().path();
+    let own = path == log.directory.path().join(STAGE_DIRECTORY);
+    let recorded = if own { STAGE_DIRECTORY.into() } else { path.to_path_buf() };
+    let record = StageRecord { open: true, incarnation, boot: log.boot, path: recorded };
+    record.write(&*log.directory)?;
+    match &evidence.path {
+        // Set aside, it has gone already; another log's stays.
+        Some(old) if old != path && !evidence.foreign => remove_stage(&*log.system, old)?,
+        _ => {}
+    }
+    Ok(StageClosing { record, first_empty_index })
+}

@@ -1,0 +1,511 @@
+//! The survey: reads everything that is not sealed, and decides what the repair will do. Changes nothing.
+//!
+//! | what follows the accepted events of a segment | in the last used segment | before it |
+//! |---|---|---|
+//! | zeros to the end | written on in place, or sealed | sealed |
+//! | other bytes, nothing valid far above | cut: sealed, the bytes stay | corruption |
+//! | other bytes, valid ones far above | corruption | corruption |
+//! | no accepted event, other bytes | set aside, its index used again | corruption |
+//! | no accepted event, zeros | empty: taken over by the preparer | corruption |
+//!
+//! "Used" means that events were accepted or that a byte above the header is not zero. "Far" is more than the flusher ever has
+//! unsynced. A stage that continues the files moves the end of the accepted events up before this table is read.
+
+use std::collections::BTreeSet;
+
+use super::stage_evidence::{SlotEvidence, StageEvidence};
+use crate::format::{
+    BLOCK_BYTES, BLOCK_HEADER_BYTES, EVENT_BYTES, EVENTS_PER_BLOCK, Geometry, MetaPosition, Reason,
+    SEGMENT_HEADER_BYTES, SegmentHeader, u64_at,
+};
+use crate::recorder::config::{Config, LogLevel};
+use crate::recorder::error::Error;
+use crate::segment::{
+    BlockReader, Catalog, Corruption, EndBlock, FrozenSegment, HotSegment, SegmentScan, scan_segment,
+};
+use crate::storage::{Directory, Place};
+
+/// Most indices that one salvage marks as lost.
+const MOST_LOST: u32 = 10_000;
+
+/// A segment with events that is to be sealed or written on.
+#[derive(Debug)]
+pub(super) struct Surveyed {
+    pub(super) index: u32,
+    pub(super) header: SegmentHeader,
+    pub(super) geometry: Geometry,
+    pub(super) scan: SegmentScan,
+    /// Slots with accepted events, from the file and the stage.
+    pub(super) slots: u32,
+    /// Id of the last event before the segment.
+    pub(super) previous_last_event_id: u64,
+    pub(super) first_event_id: u64,
+    pub(super) last_event_id: u64,
+    /// Bytes above the accepted events are not zero.
+    pub(super) cut: bool,
+    /// It can be written on in place.
+    pub(super) resumable: bool,
+}
+
+impl Surveyed {
+    /// Events that only the stage has.
+    pub(super) fn from_stage(&self) -> u32 {
+        self.slots - self.scan.end_slot
+    }
+
+    /// Accepted events.
+    pub(super) fn event_count(&self) -> u32 {
+        self.scan.event_count + self.from_stage()
+    }
+}
+
+/// What the repair is to do.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Unsealed segments with events, oldest first; a sealed one only if it is to be written on.
+    pub(super) segments: Vec<Surveyed>,
+    /// Chain value of the segment before the first of them, if there is one.
+    pub(super) link: Option<u64>,
+    /// Unsealed segments without an accepted event, but not zero.
+    pub(super) torn: Vec<u32>,
+    /// Unsealed segments that are zero.
+    pub(super) empty: BTreeSet<u32>,
+    /// Salvage: segments to be moved away.
+    pub(super) excluded: BTreeSet<u32>,
+    /// Salvage: missing indices to be marked, both ends inclusive.
+    pub(super) lost: Vec<(u32, u32)>,
+    /// A gap or a damage that was passed.
+    pub(super) salvaged: bool,
+    /// The stage, or part of it, does not continue the files.
+    pub(super) set_aside: bool,
+    pub(super) first_event_id: u64,
+    pub(super) last_event_id: u64,
+    pub(super) newest_created_ts_ns: u64,
+    pub(super) next_index: u32,
+    pub(super) segment_count: u32,
+}
+
+/// Surveys the log.
+///
+/// # Errors
+/// [`Error`]; with salvage, damage is planned around instead.
+pub(super) fn survey(
+    directory: &dyn Directory,
+    catalog: &Catalog,
+    meta: MetaPosition,
+    evidence: &StageEvidence,
+    config: &Config,
+    geometry: Geometry,
+) -> Result<Plan, Error> {
+    let mut surveyor =
+        Surveyor { directory, catalog, meta, evidence, config, geometry, excluded: BTreeSet::new(), use_stage: true };
+    loop {
+        match surveyor.run() {
+            Ok(Outcome::Plan(plan)) => return Ok(*plan),
+            Ok(Outcome::StageDisagrees(index)) => {
+                let text =
+                    format!("the stage and the file of segment {index} hold different events: the stage is not used");
+                config.log.log(LogLevel::Warning, &text);
+                surveyor.use_stage = false;
+            }
+            Err(Error::Corrupt(corruption)) if config.salvage && surveyor.excluded.insert(corruption.segment_index) => {
+                config.log.log(LogLevel::Error, &format!("salvage: {corruption}"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+enum Outcome {
+    Plan(Box<Plan>),
+    StageDisagrees(u32),
+}
+
+struct Surveyor<'a> {
+    directory: &'a dyn Directory,
+    catalog: &'a Catalog,
+    meta: MetaPosition,
+    evidence: &'a StageEvidence,
+    config: &'a Config,
+    geometry: Geometry,
+    excluded: BTreeSet<u32>,
+    use_stage: bool,
+}
+
+/// What the sealed part of the log ends with.
+#[derive(Debug, Default)]
+struct Base {
+    last_event_id: u64,
+    link: Option<u64>,
+    newest_created_ts_ns: u64,
+    /// The newest segment, when it is hot.
+    newest_hot: Option<HotSegment>,
+}
+
+impl Surveyor<'_> {
+    fn run(&self) -> Result<Outcome, Error> {
+        let mut plan = Plan { excluded: self.excluded.clone(), ..Plan::default() };
+        plan.salvaged = !self.excluded.is_empty();
+        plan.set_aside = self.evidence.disagrees || !self.use_stage;
+        self.look_for_gaps(&mut plan)?;
+        let indices: BTreeSet<u32> = self.catalog.indices().difference(&self.excluded).copied().collect();
+        plan.segment_count = u32::try_from(indices.len()).unwrap_or(u32::MAX);
+        let newest = self.catalog.indices().last().copied().max(self.catalog.lost.last().copied());
+        plan.next_index = newest.map_or(0, |newest| newest.saturating_add(1));
+        let (unsealed, base) = self.find_unsealed(&indices)?;
+        plan.link = base.link;
+        plan.last_event_id = base.last_event_id;
+        plan.newest_created_ts_ns = base.newest_created_ts_ns;
+        if let Some(index) = self.walk(unsealed, &mut plan)? {
+            return Ok(Outcome::StageDisagrees(index));
+        }
+        if let Some(newest) =
+            base.newest_hot.filter(|_| plan.segments.is_empty() && plan.torn.is_empty() && plan.empty.is_empty())
+        {
+            self.plan_to_write_on(newest, &indices, &mut plan)?;
+        }
+        self.hold_against_watermarks(&plan)?;
+        plan.first_event_id = self.first_event_id(&indices, &plan)?;
+        Ok(Outcome::Plan(Box::new(plan)))
+    }
+
+    fn corrupt(&self, index: u32, offset: u64, reason: Reason, detail: String) -> Error {
+        let name = crate::format::SegmentName::new(index, crate::format::SegmentNameKind::Hot).to_string();
+        let path = self.directory.path().join(name);
+        Error::Corrupt(Box::new(Corruption { path, segment_index: index, block: None, offset, reason, detail }))
+    }
+
+    fn look_for_gaps(&self, plan: &mut Plan) -> Result<(), Error> {
+        for (first, last) in self.catalog.missing() {
+            let recorded = self.catalog.lost.range(first..=last).count();
+            let all = recorded == (last - first) as usize + 1;
+            plan.salvaged = true;
+            if all {
+                let text = format!("segments {first} to {last} are missing: {}", Reason::RecordedGap.text());
+                self.config.log.log(LogLevel::Warning, &text);
+            } else if !self.config.salvage {
+                return Err(self.corrupt(first, 0, Reason::MissingSegment, format!("{first} to {last}")));
+            } else if last - first >= MOST_LOST {
+                let why = format!("segments {first} to {last} are missing: too many for a salvage");
+                return Err(Error::Refused { path: self.directory.path().to_path_buf(), why });
+            } else {
+                plan.lost.push((first, last));
+            }
+        }
+        Ok(())
+    }
+
+    /// The unsealed segments, oldest first, and what comes before them.
+    fn find_unsealed(&self, indices: &BTreeSet<u32>) -> Result<(Vec<HotSegment>, Base), Error> {
+        let mut unsealed = Vec::new();
+        let mut base = Base::default();
+        let mut newest_sealed = None;
+        for &index in indices.iter().rev() {
+            let (header, hot) = self.header(index)?;
+            base.newest_created_ts_ns = base.newest_created_ts_ns.max(header.created_ts_ns);
+            match (header.seal, hot) {
+                (None, Some(hot)) if newest_sealed.is_none() => unsealed.push(hot),
+                (Some(seal), hot) => {
+                    if newest_sealed.is_none() {
+                        newest_sealed = Some(index);
+                        // The next segment links to this one only if nothing is missing between.
+                        base.link = Some(seal.last_chained_checksum);
+                        base.newest_hot = hot;
+                    }
+                    base.last_event_id = seal.last_event_id;
+                    if seal.last_event_id != 0 {
+                        break;
+                    }
+                }
+                (None, _) => break,
+            }
+        }
+        unsealed.reverse();
+        let follows = match (newest_sealed, unsealed.first()) {
+            (Some(sealed), Some(first)) => first.name.index == sealed + 1,
+            (Some(sealed), None) => !self.excluded.contains(&(sealed.saturating_add(1))),
+            _ => true,
+        };
+        if !follows {
+            base.link = None;
+        }
+        Ok((unsealed, base))
+    }
+
+    fn header(&self, index: u32) -> Result<(SegmentHeader, Option<HotSegment>), Error> {
+        if self.catalog.hot.contains(&index) {
+            let hot = HotSegment::open(self.directory, index)?;
+            Ok((hot.header, Some(hot)))
+        } else {
+            Ok((*FrozenSegment::open(self.directory, index)?.header(), None))
+        }
+    }
+
+    /// Judges the unsealed segments; gives the index of one that the stage contradicts.
+    fn walk(&self, unsealed: Vec<HotSegment>, plan: &mut Plan) -> Result<Option<u32>, Error> {
+        let mut found = Vec::new();
+        let mut last_event_id = plan.last_event_id;
+        let first_index = unsealed.first().map_or(plan.next_index, |segment| segment.name.index);
+        let mut taken = BTreeSet::new();
+        for segment in unsealed {
+            let scan = scan_segment(self.directory, &segment, last_event_id)?;
+            let index = segment.name.index;
+            let Some((slots, last)) = self.with_stage(&segment, &scan, last_event_id, &mut taken)? else {
+                return Ok(Some(index));
+            };
+            let first_event_id =
+                if scan.end_slot > 0 { scan.first_event_id } else { self.first_in_stage(index, slots) };
+            found.push(Surveyed {
+                index,
+                header: segment.header,
+                geometry: segment.geometry,
+                scan,
+                slots,
+                previous_last_event_id: last_event_id,
+                first_event_id,
+                last_event_id: last,
+                cut: false,
+                resumable: false,
+            });
+            last_event_id = last;
+        }
+        let left = self
+            .evidence
+            .slots
+            .range(first_index..)
+            .filter(|(index, slot)| slot.page.published > 0 && !taken.contains(*index));
+        plan.set_aside |= self.use_stage && left.count() > 0;
+        plan.last_event_id = last_event_id;
+        self.judge(found, plan)?;
+        Ok(None)
+    }
+
+    /// The slots that file and stage hold together, and the last id; `None` when they contradict each other.
+    fn with_stage(
+        &self,
+        segment: &HotSegment,
+        scan: &SegmentScan,
+        previous_last_id: u64,
+        taken: &mut BTreeSet<u32>,
+    ) -> Result<Option<(u32, u64)>, Error> {
+        let from_file = (scan.end_slot, scan.last_event_id);
+        let index = segment.name.index;
+        let Some(slot) = self.evidence.slots.get(&index).filter(|_| self.use_stage) else { return Ok(Some(from_file)) };
+        let fits = slot.page.created_ts_ns == segment.header.created_ts_ns
+            && slot.page.num_blocks == segment.geometry.num_blocks();
+        let Some(count) = slot.count(segment.geometry).filter(|_| fits) else { return Ok(None) };
+        if count > 0 && slot.page.previous_last_event_id != previous_last_id {
+            // Something is missing between the files and this slot: it continues nothing.
+            return Ok(Some(from_file));
+        }
+        if count > scan.end_slot && !scan.contiguous {
+            return Ok(None);
+        }
+        let merged = self.compare(segment, scan, slot, count)?;
+        if merged.is_some() {
+            taken.insert(index);
+        }
+        Ok(merged)
+    }
+
+    /// Holds the stage's events to the file's, and the ones above to the order rule.
+    fn compare(
+        &self,
+        segment: &HotSegment,
+        scan: &SegmentScan,
+        slot: &SlotEvidence,
+        count: u32,
+    ) -> Result<Option<(u32, u64)>, Error> {
+        let name = segment.name.to_string();
+        let mut blocks = BlockReader::new(&*segment.file, segment.geometry);
+        let mut staged = vec![0; BLOCK_BYTES];
+        let mut last_event_id = scan.last_event_id;
+        for block in 0..count.div_ceil(EVENTS_PER_BLOCK) {
+            slot.read(&mut staged, Geometry::block_offset(block)).at("read", self.directory.path(), "the stage")?;
+            let filed = blocks.block(block).at("read", self.directory.path(), &name)?;
+            let events = staged[BLOCK_HEADER_BYTES..].as_chunks::<EVENT_BYTES>().0;
+            let filed = filed[BLOCK_HEADER_BYTES..].as_chunks::<EVENT_BYTES>().0;
+            for (place, (event, filed)) in (block * EVENTS_PER_BLOCK..count).zip(events.iter().zip(filed)) {
+                if place < scan.end_slot {
+                    if event[..60] != filed[..60] {
+                        return Ok(None);
+                    }
+                    continue;
+                }
+                let event_id = u64_at(event, 0);
+                if event_id <= last_event_id {
+                    return Ok(None);
+                }
+                last_event_id = event_id;
+            }
+        }
+        Ok(Some((count.max(scan.end_slot), last_event_id)))
+    }
+
+    fn first_in_stage(&self, index: u32, slots: u32) -> u64 {
+        let mut id = [0; 8];
+        let read = self.evidence.slots.get(&index).map(|slot| slot.read(&mut id, Geometry::event_offset(0)));
+        if slots > 0 && matches!(read, Some(Ok(()))) { u64::from_le_bytes(id) } else { 0 }
+    }
+
+    /// The table at the top of this file.
+    fn judge(&self, found: Vec<Surveyed>, plan: &mut Plan) -> Result<(), Error> {
+        let is_dirty = |segment: &Surveyed| segment.scan.nonzero_end > SEGMENT_HEADER_BYTES;
+        let last_used = found.iter().rposition(|segment| segment.slots > 0 || is_dirty(segment));
+        let last_in_file = found.iter().rposition(is_dirty);
+        for (place, mut segment) in found.into_iter().enumerate() {
+            let end = Geometry::end_offset(segment.slots);
+            let torn_header = segment.from_stage() == 0 && segment.scan.end_block == EndBlock::Torn;
+            let tail = segment.scan.nonzero_end > end || torn_header;
+            let far = segment.scan.valid_above.filter(|&offset| offset >= end);
+            if let Some(offset) = far {
+                let detail = format!(
+                    "accepted up to offset {end}, valid data again at {offset}: {}",
+                    segment.scan.reason.text()
+                );
+                return Err(self.corrupt(segment.index, end as u64, Reason::ValidAbove, detail));
+            }
+            if Some(place) < last_used {
+                let open_end = segment.from_stage() == 0 && segment.scan.end_block == EndBlock::Open;
+                let unfinished = open_end && Some(place) < last_in_file;
+                if segment.slots == 0 || tail || unfinished {
+                    let detail = format!("a later segment is in use: {}", segment.scan.reason.text());
+                    return Err(self.corrupt(segment.index, end as u64, Reason::Hole, detail));
+                }
+            }
+            self.hold_link(&segment, place, plan)?;
+            match (segment.slots, tail) {
+                (0, false) => drop(plan.empty.insert(segment.index)),
+                (0, true) => plan.torn.push(segment.index),
+                (_, tail) => {
+                    segment.cut = tail;
+                    let guarded = segment.scan.end_block_guarded
+                        || segment.slots / EVENTS_PER_BLOCK > segment.scan.end_slot / EVENTS_PER_BLOCK;
+                    segment.resumable = Some(place) == last_used && self.may_write_on(&segment, guarded);
+                    plan.segments.push(segment);
+                }
+            }
+        }
+        // Unused indices are given out again, in order.
+        let unused = plan.empty.first().copied().into_iter().chain(plan.torn.first().copied()).min();
+        plan.next_index = unused.unwrap_or(plan.next_index);
+        Ok(())
+    }
+
+    fn may_write_on(&self, segment: &Surveyed, guarded: bool) -> bool {
+        !segment.cut
+            && guarded
+            && segment.scan.contiguous
+            && segment.geometry == self.geometry
+            && segment.slots < segment.geometry.capacity()
+    }
+
+    /// Block 0's link against the chain value of the segment before, when both are known.
+    fn hold_link(&self, segment: &Surveyed, place: usize, plan: &Plan) -> Result<(), Error> {
+        let before = match (place, plan.segments.last()) {
+            (0, _) => plan.link,
+            (_, Some(before)) if before.from_stage() == 0 && before.index + 1 == segment.index => {
+                Some(before.scan.end_chain)
+            }
+            _ => None,
+        };
+        match (segment.scan.link, before) {
+            (Some(link), Some(chain)) if link != chain => {
+                let detail = format!("expected {chain:016x}, found {link:016x}");
+                Err(self.corrupt(segment.index, SEGMENT_HEADER_BYTES as u64, Reason::Link, detail))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// After a clean close: the last segment is written on if it can be.
+    fn plan_to_write_on(&self, segment: HotSegment, indices: &BTreeSet<u32>, plan: &mut Plan) -> Result<(), Error> {
+        let Some(seal) = segment.header.seal else { return Ok(()) };
+        if segment.geometry != self.geometry || seal.block_count == 0 || seal.event_count >= self.geometry.capacity() {
+            return Ok(());
+        }
+        let index = segment.name.index;
+        if plan.next_index != index.saturating_add(1) {
+            return Ok(());
+        }
+        let (previous, link) = self.before(index, indices)?;
+        let scan = scan_segment(self.directory, &segment, previous)?;
+        let agrees = scan.event_count == seal.event_count
+            && scan.last_event_id == seal.last_event_id
+            && scan.first_event_id == seal.first_event_id
+            && scan.end_chain == seal.last_chained_checksum
+            && scan.end_slot.div_ceil(EVENTS_PER_BLOCK) == seal.block_count;
+        if !agrees && scan.event_count < seal.event_count {
+            let detail = format!("{} events by the seal, {} by the blocks", seal.event_count, scan.event_count);
+            return Err(self.corrupt(index, scan.end_offset() as u64, Reason::SealedCounts, detail));
+        }
+        let mut surveyed = Surveyed {
+            index,
+            header: segment.header,
+            geometry: segment.geometry,
+            slots: scan.end_slot,
+            previous_last_event_id: previous,
+            first_event_id: scan.first_event_id,
+            last_event_id: scan.last_event_id,
+            cut: false,
+            resumable: false,
+            scan,
+        };
+        let tail = scan.nonzero_end > scan.end_offset() || scan.end_block == EndBlock::Torn;
+        surveyed.resumable = agrees && !tail && self.may_write_on(&surveyed, scan.end_block_guarded);
+        if surveyed.resumable {
+            plan.link = link;
+            plan.segments.push(surveyed);
+        }
+        Ok(())
+    }
+
+    /// The last id and the chain value before segment `index`.
+    fn before(&self, index: u32, indices: &BTreeSet<u32>) -> Result<(u64, Option<u64>), Error> {
+        let mut link = None;
+        for &earlier in indices.range(..index).rev() {
+            let (header, _) = self.header(earlier)?;
+            let Some(seal) = header.seal else { break };
+            if earlier + 1 == index {
+                link = Some(seal.last_chained_checksum);
+            }
+            if seal.last_event_id != 0 {
+                return Ok((seal.last_event_id, link));
+            }
+        }
+        Ok((0, link))
+    }
+
+    /// What was called durable must be there.
+    fn hold_against_watermarks(&self, plan: &Plan) -> Result<(), Error> {
+        let stage = if self.use_stage { self.evidence.durable_event_id() } else { 0 };
+        for (durable, who) in [(self.meta.last_event_id, "wal_meta.dat"), (stage, "the stage of this boot")] {
+            if plan.last_event_id >= durable {
+                continue;
+            }
+            let detail = format!("{who} says that event {durable} was durable, the log ends at {}", plan.last_event_id);
+            if !self.config.salvage {
+                let index = plan.segments.last().map_or(plan.next_index.saturating_sub(1), |segment| segment.index);
+                return Err(self.corrupt(index, 0, Reason::BelowMeta, detail));
+            }
+            self.config.log.log(LogLevel::Error, &format!("salvage: {detail}"));
+        }
+        Ok(())
+    }
+
+    fn first_event_id(&self, indices: &BTreeSet<u32>, plan: &Plan) -> Result<u64, Error> {
+        for &index in indices {
+            if let Some(segment) = plan.segments.iter().find(|segment| segment.index == index) {
+                return Ok(segment.first_event_id);
+            }
+            if plan.empty.contains(&index) || plan.torn.contains(&index) {
+                continue;
+            }
+            match self.header(index)?.0.seal {
+                Some(seal) if seal.first_event_id != 0 => return Ok(seal.first_event_id),
+                _ => {}
+            }
+        }
+        Ok(0)
+    }
+}

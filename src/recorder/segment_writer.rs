@@ -1,0 +1,394 @@
+//! SegmentWriter: the append thread's side, and the only code on the hot path.
+//!
+//! One event is eight 64-bit loads and stores (a vector load of a just-written event would wait for store forwarding), a
+//! prefetch ahead, and one release store of the published count. One branch leads to everything rare: the next block,
+//! rotation, poison, shutdown, a forked child, a wrong id.
+//!
+//! Crash story: the stores go to shared memory in program order. A process killed between the event and the count leaves an
+//! event that was not yet appended; after the count it is. Nothing is half recorded.
+#![allow(unsafe_code, reason = "the hot path works on mapped memory through raw pointers")]
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::config::FullPolicy;
+use super::error::AppendError;
+use super::lifecycle::{ActiveSegment, PreparedSegment, Progress, SlotNumber};
+use super::shared::{Cursor, Shared};
+use crate::format::{EVENT_BYTES, EVENTS_PER_BLOCK, Event, Geometry};
+use crate::sync::{Consumer, Producer};
+
+/// How far ahead of the cursor lines are fetched for writing, in bytes.
+const PREFETCH_BYTES: usize = 2048;
+const WORDS: usize = EVENT_BYTES / 8;
+const LAST_WORD_WITHOUT_GUARD: u64 = 0xffff_ffff;
+/// Spins between two looks at the clock.
+const SPINS_PER_LOOK: u32 = 64;
+
+/// Where the append thread stands.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    slot: SlotNumber,
+    block: u32,
+    /// Address after the block's last event.
+    block_end: usize,
+}
+
+/// The append thread's handle. All methods belong to one thread at a time.
+#[derive(Debug)]
+pub struct SegmentWriter {
+    cursor: NonNull<Cursor>,
+    shared: Arc<Shared>,
+    prepared: Consumer<PreparedSegment>,
+    activated: Producer<ActiveSegment>,
+    place: Option<Place>,
+}
+
+// SAFETY: the cursor lies in a page owned by `shared`, which travels along; its plain fields are touched by this object alone.
+unsafe impl Send for SegmentWriter {}
+
+impl SegmentWriter {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        prepared: Consumer<PreparedSegment>,
+        activated: Producer<ActiveSegment>,
+    ) -> Self {
+        Self { cursor: shared.cursor(), shared, prepared, activated, place: None }
+    }
+
+    /// Appends `event`; its guard is ignored. The event is copied.
+    ///
+    /// No system call, allocation, lock or page fault. It waits only under [`FullPolicy::Wait`], spinning.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing was recorded, and the same or another event may be tried again.
+    #[inline]
+    pub fn append(&mut self, event: &Event) -> Result<(), AppendError> {
+        let cursor = self.cursor.as_ptr();
+        // SAFETY: the cursor page lives as long as `shared`; `next` is this thread's, the others are atomics.
+        let (next, has_room, last) = unsafe {
+            let next = (*cursor).next;
+            // Relaxed: a dropped `end` is a hint that the slow path looks into; no data hangs on it.
+            (next, next.addr() < (*cursor).end.load(Ordering::Relaxed), (*cursor).last_event_id.load(Ordering::Relaxed))
+        };
+        if !has_room || event.event_id <= last {
+            return self.append_slowly(event);
+        }
+        // SAFETY: `next` is below `end`, so it is a slot of the active segment above the published count.
+        unsafe { self.store(next, event) };
+        Ok(())
+    }
+
+    /// Stores the event at `next` and publishes it.
+    ///
+    /// # Safety
+    /// `next` is the cursor's, in the active slot above its published count.
+    #[inline(always)]
+    unsafe fn store(&mut self, next: *mut u8, event: &Event) {
+        let from: *const u64 = (&raw const *event).cast();
+        let to: *mut u64 = next.cast();
+        // SAFETY: both sides are 64 bytes, aligned to 8. Volatile keeps eight scalar loads and stores: the event was
+        // most likely written a moment ago in smaller pieces.
+        unsafe {
+            prefetch_for_write(next.wrapping_add(PREFETCH_BYTES));
+            for word in 0..WORDS - 1 {
+                to.add(word).write_volatile(from.add(word).read_volatile());
+            }
+            to.add(WORDS - 1).write_volatile(from.add(WORDS - 1).read_volatile() & LAST_WORD_WITHOUT_GUARD);
+            self.publish(next, event.event_id);
+        }
+    }
+
+    /// Makes the event at `next` part of the log.
+    ///
+    /// # Safety
+    /// As [`Self::store`], and the event is there.
+    #[inline(always)]
+    unsafe fn publish(&mut self, next: *mut u8, event_id: u64) {
+        let cursor = self.cursor.as_ptr();
+        // SAFETY: the cursor's plain fields are this thread's; `published` points into the active slot.
+        unsafe {
+            let published = &*(*cursor).published;
+            // Release: partner of the acquire loads of the flusher and of recovery; the body comes first.
+            published.store(published.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+            (*cursor).next = next.wrapping_add(EVENT_BYTES);
+            // Release: partner of the acquire in `Shared::last_event_id`.
+            (*cursor).last_event_id.store(event_id, Ordering::Release);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn append_slowly(&mut self, event: &Event) -> Result<(), AppendError> {
+        self.check_state()?;
+        self.check_id(event.event_id)?;
+        let next = self.make_room()?;
+        // SAFETY: `make_room` gives a slot of the active segment.
+        unsafe { self.store(next, event) };
+        Ok(())
+    }
+
+    /// Appends a prefix of `events`; how many, and why it ended early.
+    pub fn append_batch(&mut self, events: &[Event]) -> (usize, Result<(), AppendError>) {
+        for (done, event) in events.iter().enumerate() {
+            if let Err(error) = self.append(event) {
+                return (done, Err(error));
+            }
+        }
+        (events.len(), Ok(()))
+    }
+
+    /// The next slot, to be filled in place (bytes 0..60; its content is unspecified) and committed. A second call gives the same
+    /// slot; an append drops the reservation.
+    ///
+    /// # Errors
+    /// [`AppendError`]; there is no reservation.
+    #[inline]
+    pub fn reserve(&mut self) -> Result<NonNull<Event>, AppendError> {
+        let cursor = self.cursor.as_ptr();
+        // SAFETY: as in `append`.
+        let mut next = unsafe { (*cursor).next };
+        // SAFETY: as in `append`.
+        if next.addr() >= unsafe { (*cursor).end.load(Ordering::Relaxed) } {
+            next = self.reserve_slowly()?;
+        }
+        prefetch_for_write(next.wrapping_add(PREFETCH_BYTES));
+        // SAFETY: as in `append`.
+        unsafe { (*cursor).reserved = next };
+        NonNull::new(next.cast()).ok_or(AppendError::Invalid)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn reserve_slowly(&mut self) -> Result<*mut u8, AppendError> {
+        self.check_state()?;
+        self.make_room()
+    }
+
+    /// Appends the event that was built in the reserved slot.
+    ///
+    /// # Errors
+    /// [`AppendError::Invalid`] without a reservation or for id 0, [`AppendError::Order`]; the reservation is dropped.
+    #[inline]
+    pub fn commit(&mut self) -> Result<(), AppendError> {
+        let cursor = self.cursor.as_ptr();
+        // SAFETY: as in `append`.
+        let (next, reserved) = unsafe { ((*cursor).next, (*cursor).reserved) };
+        // SAFETY: as in `append`.
+        unsafe { (*cursor).reserved = std::ptr::null_mut() };
+        if reserved.is_null() || reserved != next {
+            return self.refuse_commit();
+        }
+        // SAFETY: the reserved slot is the cursor's, in the active segment, 64 bytes aligned to 8.
+        unsafe {
+            let words: *mut u64 = next.cast();
+            let event_id = words.read_volatile();
+            if event_id <= (*cursor).last_event_id.load(Ordering::Relaxed) {
+                return if event_id == 0 { Err(AppendError::Invalid) } else { Err(AppendError::Order) };
+            }
+            next.add(60).cast::<u32>().write_volatile(0);
+            self.publish(next, event_id);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refuse_commit(&mut self) -> Result<(), AppendError> {
+        self.check_state()?;
+        Err(AppendError::Invalid)
+    }
+
+    /// Drops the reservation.
+    ///
+    /// # Errors
+    /// [`AppendError::Invalid`] without one.
+    pub fn abort(&mut self) -> Result<(), AppendError> {
+        let cursor = self.cursor.as_ptr();
+        // SAFETY: as in `append`.
+        let reserved = unsafe { std::mem::replace(&mut (*cursor).reserved, std::ptr::null_mut()) };
+        if reserved.is_null() { self.refuse_commit() } else { Ok(()) }
+    }
+
+    /// Closes the active segment early; one without events stays.
+    ///
+    /// # Errors
+    /// [`AppendError`]; the active segment stays as it was.
+    pub fn rotate(&mut self) -> Result<(), AppendError> {
+        self.check_state()?;
+        let Some(place) = self.place else { return Ok(()) };
+        if self.shared.slot(place.slot).published().load(Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        self.rotate_segment()?;
+        self.raise_end().map(drop)
+    }
+
+    /// Makes the calling thread the append thread, once the old one has stopped.
+    ///
+    /// # Errors
+    /// [`AppendError::Forked`], [`AppendError::Closed`], [`AppendError::Failed`].
+    pub fn attach_thread(&mut self) -> Result<(), AppendError> {
+        self.check_usable()?;
+        self.shared.append_thread.store(this_thread(), Ordering::Release);
+        Ok(())
+    }
+
+    fn check_usable(&self) -> Result<(), AppendError> {
+        if self.shared.is_forked() {
+            return Err(AppendError::Forked);
+        }
+        if self.shared.is_closing() {
+            return Err(AppendError::Closed);
+        }
+        if self.shared.is_poisoned() { Err(AppendError::Failed) } else { Ok(()) }
+    }
+
+    /// Everything but room: fork, shutdown, poison, thread. The first call binds the thread.
+    fn check_state(&self) -> Result<(), AppendError> {
+        self.check_usable()?;
+        let this = this_thread();
+        let bound = self.shared.append_thread.compare_exchange(0, this, Ordering::AcqRel, Ordering::Acquire);
+        if bound.is_err_and(|bound| bound != this) { Err(AppendError::Thread) } else { Ok(()) }
+    }
+
+    fn check_id(&self, event_id: u64) -> Result<(), AppendError> {
+        if event_id == 0 {
+            return Err(AppendError::Invalid);
+        }
+        if event_id <= self.shared.last_event_id() { Err(AppendError::Order) } else { Ok(()) }
+    }
+
+    /// The next slot, in this block, the next block or the next segment.
+    fn make_room(&mut self) -> Result<*mut u8, AppendError> {
+        let Some(place) = self.place else {
+            self.rotate_segment()?;
+            return self.raise_end();
+        };
+        // SAFETY: as in `append`.
+        let next = unsafe { (*self.cursor.as_ptr()).next };
+        if next.addr() < place.block_end {
+            return self.raise_end();
+        }
+        if place.block + 1 < self.shared.geometry.num_blocks() {
+            self.enter(place.slot, (place.block + 1) * EVENTS_PER_BLOCK);
+        } else {
+            self.rotate_segment()?;
+        }
+        self.raise_end()
+    }
+
+    /// Allows stores up to the block's end again, unless someone has dropped it for a reason.
+    fn raise_end(&mut self) -> Result<*mut u8, AppendError> {
+        let Some(place) = self.place else { return Err(AppendError::Backpressure) };
+        // SAFETY: as in `append`.
+        let (next, end) = unsafe { ((*self.cursor.as_ptr()).next, &(*self.cursor.as_ptr()).end) };
+        // SeqCst on both sides: either the poisoner's drop comes after this store, or its word is seen here.
+        end.store(place.block_end, Ordering::SeqCst);
+        if let Err(error) = self.check_usable() {
+            end.store(0, Ordering::SeqCst);
+            return Err(error);
+        }
+        Ok(next)
+    }
+
+    /// Puts the cursor on event slot `event_slot` of the segment in `slot`.
+    fn enter(&mut self, slot: SlotNumber, event_slot: u32) {
+        let image = self.shared.slot(slot).image().as_ptr();
+        let block = event_slot / EVENTS_PER_BLOCK;
+        let block_end = image.addr() + Geometry::block_offset(block + 1);
+        self.place = Some(Place { slot, block, block_end });
+        // SAFETY: as in `append`; the slot is inside the image.
+        unsafe {
+            let cursor = self.cursor.as_ptr();
+            (*cursor).next = image.add(Geometry::event_offset(event_slot));
+            (*cursor).published = &raw const *self.shared.slot(slot).published();
+            (*cursor).reserved = std::ptr::null_mut();
+        }
+    }
+
+    /// Takes a prepared segment and hands the written one on. On an error nothing has changed.
+    fn rotate_segment(&mut self) -> Result<(), AppendError> {
+        let prepared = self.take_prepared()?;
+        if let Some(place) = self.place {
+            // Release: partner of the flusher's acquire; the count is final.
+            self.shared.slot(place.slot).written().store(1, Ordering::Release);
+        }
+        let slot = prepared.slot;
+        let last_event_id = self.shared.last_event_id();
+        self.shared.slot(slot).previous_last_event_id().store(last_event_id, Ordering::Release);
+        self.shared.set_active(prepared.header.segment_index, slot);
+        let progress = Progress { last_event_id, ..Progress::default() };
+        self.activate(ActiveSegment { segment: prepared, progress })?;
+        self.enter(slot, 0);
+        Ok(())
+    }
+
+    /// Hands the segment to the flusher. The ring has room for every slot there is.
+    fn activate(&mut self, segment: ActiveSegment) -> Result<(), AppendError> {
+        self.activated.push(segment).map_err(|segment| {
+            // Cannot be; but nothing may be dropped on this thread, and a segment the flusher never sees is a lost log.
+            std::mem::forget(segment);
+            AppendError::Failed
+        })
+    }
+
+    /// Goes on in a segment that holds `event_slots` events already.
+    pub(super) fn resume(&mut self, segment: ActiveSegment, event_slots: u32) -> Result<(), AppendError> {
+        let slot = segment.segment.slot;
+        self.shared.set_active(segment.segment.header.segment_index, slot);
+        self.activate(segment)?;
+        // `end` stays 0: the first append goes the slow way and binds its thread. A full block is left there too.
+        let block = event_slots.div_ceil(EVENTS_PER_BLOCK).saturating_sub(1);
+        self.enter(slot, block * EVENTS_PER_BLOCK);
+        let image = self.shared.slot(slot).image().as_ptr();
+        // SAFETY: as in `enter`; at most one byte after the block's last event, where `end` stops it.
+        unsafe {
+            (*self.cursor.as_ptr()).next = image.add(Geometry::end_offset(event_slots).max(Geometry::event_offset(0)))
+        };
+        Ok(())
+    }
+
+    fn take_prepared(&mut self) -> Result<PreparedSegment, AppendError> {
+        if let Some(prepared) = self.prepared.pop() {
+            return Ok(prepared);
+        }
+        if let FullPolicy::Wait { limit_us } = self.shared.config.full_policy {
+            let begin = Instant::now();
+            let limit = Duration::from_micros(limit_us.into());
+            while begin.elapsed() < limit {
+                for _ in 0..SPINS_PER_LOOK {
+                    if let Some(prepared) = self.prepared.pop() {
+                        return Ok(prepared);
+                    }
+                    std::hint::spin_loop();
+                }
+                self.check_usable()?;
+            }
+        }
+        let full = self.shared.no_space.load(Ordering::Acquire) != 0;
+        Err(if full { AppendError::NoSpace } else { AppendError::Backpressure })
+    }
+}
+
+#[inline(always)]
+fn prefetch_for_write(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch of any address is a hint and never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+/// The calling thread, by the C library's name for it: no system call, unique among living threads, never 0.
+pub(super) fn this_thread() -> usize {
+    // SAFETY: the call has no conditions.
+    let thread: usize = unsafe { libc::pthread_self() }.try_into().unwrap_or(1);
+    thread
+}
+
+const _: () = assert!(size_of::<AtomicU64>() == 8);

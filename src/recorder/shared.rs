@@ -1,0 +1,299 @@
+//! What the append thread, the workers and the other callers of one recorder share.
+//!
+//! Invariants:
+//! 1. `durable` is stored by the flusher alone, only after the sync that covers it succeeded, and only grows.
+//! 2. Poison is for good: the word is set once, the first cause is kept, and nothing is durable after it.
+//! 3. The cursor's `end` may be dropped to 0 by anyone; only the append thread's slow path raises it, and then reads the
+//!    poison and closing words again. All three are SeqCst there, so that one of the two always sees the other.
+#![allow(unsafe_code, reason = "atomics inside the mapped cursor page")]
+
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
+
+use crossbeam_utils::CachePadded;
+
+use super::config::{Config, LogLevel};
+use super::error::Error;
+use super::lifecycle::SlotNumber;
+use super::meta_store::MetaStore;
+use crate::format::{Geometry, MetaPosition};
+use crate::storage::{CursorPage, Directory, Slot, Stage, StageIdentity, System};
+use crate::sync::Bell;
+
+/// The append thread's place, on a page that reads as zero in a forked child.
+#[repr(C, align(64))]
+pub(crate) struct Cursor {
+    /// Where the next event goes. Append thread only.
+    pub(crate) next: *mut u8,
+    /// Stores stop here; dropped to 0 by whoever wants the append thread's attention.
+    pub(crate) end: AtomicUsize,
+    /// The active slot's published count. Append thread only.
+    pub(crate) published: *const AtomicU64,
+    /// The open reservation, null for none. Append thread only.
+    pub(crate) reserved: *mut u8,
+    /// 1 in the process that made the page, 0 in a forked child.
+    pub(crate) alive: AtomicU32,
+    _line: [u8; 28],
+    /// Id of the last appended event, on a line that others may poll. Append thread stores (release).
+    pub(crate) last_event_id: AtomicU64,
+}
+
+/// No active segment.
+const NO_ACTIVE: u64 = u64::MAX;
+/// The preparer found no space.
+pub(crate) const NO_SPACE_PREPARER: u32 = 1;
+/// The flusher found no space.
+pub(crate) const NO_SPACE_FLUSHER: u32 = 2;
+
+#[derive(Debug, Default)]
+pub(crate) struct Bells {
+    pub(crate) prepare: Arc<Bell>,
+    pub(crate) flush: Arc<Bell>,
+    pub(crate) maintain: Arc<Bell>,
+    pub(crate) meta: Arc<Bell>,
+}
+
+/// The middle of a recorder.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) system: Arc<dyn System>,
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) config: Config,
+    pub(crate) geometry: Geometry,
+    pub(crate) identity: StageIdentity,
+    pub(crate) stage: Stage,
+    pub(crate) bells: Bells,
+    pub(crate) meta: MetaStore,
+    page: CursorPage,
+    durable: CachePadded<AtomicU64>,
+    active: CachePadded<AtomicU64>,
+    poisoned: AtomicBool,
+    cause: Mutex<Option<String>>,
+    closing: AtomicBool,
+    /// Which workers are waiting for space.
+    pub(crate) no_space: AtomicU32,
+    /// Everything up to this id is wanted durable now.
+    sync_target: AtomicU64,
+    /// `pthread_self` of the append thread, 0 until it first calls.
+    pub(crate) append_thread: AtomicUsize,
+    durable_lock: Mutex<()>,
+    durable_changed: Condvar,
+}
+
+// SAFETY: the raw pointers are inside the cursor page, which belongs to this object; the fields that are not atomics are
+// touched by the append thread alone (see `Cursor`).
+unsafe impl Send for Cursor {}
+
+/// What a recorder is made of.
+pub(crate) struct Parts {
+    pub(crate) system: Arc<dyn System>,
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) config: Config,
+    pub(crate) geometry: Geometry,
+    pub(crate) identity: StageIdentity,
+    pub(crate) stage: Stage,
+    pub(crate) durable: MetaPosition,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: Parts) -> Result<Self, Error> {
+        let page = CursorPage::new().map_err(|error| Error::NoMemory(format!("cursor page: {error}")))?;
+        let shared = Self {
+            system: parts.system,
+            directory: parts.directory,
+            config: parts.config,
+            geometry: parts.geometry,
+            identity: parts.identity,
+            stage: parts.stage,
+            bells: Bells::default(),
+            meta: MetaStore::default(),
+            page,
+            durable: CachePadded::new(AtomicU64::new(parts.durable.last_event_id)),
+            active: CachePadded::new(AtomicU64::new(NO_ACTIVE)),
+            poisoned: AtomicBool::new(false),
+            cause: Mutex::new(None),
+            closing: AtomicBool::new(false),
+            no_space: AtomicU32::new(0),
+            sync_target: AtomicU64::new(0),
+            append_thread: AtomicUsize::new(0),
+            durable_lock: Mutex::new(()),
+            durable_changed: Condvar::new(),
+        };
+        shared.meta.update(parts.durable);
+        shared.cursor_atomics().2.store(parts.durable.last_event_id, Ordering::Release);
+        shared.cursor_atomics().1.store(1, Ordering::Release);
+        Ok(shared)
+    }
+
+    pub(crate) fn cursor(&self) -> NonNull<Cursor> {
+        const { assert!(size_of::<Cursor>() <= crate::format::PAGE_BYTES) };
+        // SAFETY: the page is mapped for as long as `self` lives, page-aligned, zeroed, and zero bytes are a valid Cursor.
+        unsafe { NonNull::new_unchecked(self.page.as_ptr().cast()) }
+    }
+
+    /// `end`, `alive`, `last_event_id`: the words that other threads touch.
+    fn cursor_atomics(&self) -> (&AtomicUsize, &AtomicU32, &AtomicU64) {
+        let cursor = self.cursor().as_ptr();
+        // SAFETY: the page lives as long as `self`; only these atomic fields are borrowed, never the whole structure.
+        unsafe { (&(*cursor).end, &(*cursor).alive, &(*cursor).last_event_id) }
+    }
+
+    pub(crate) fn slot(&self, number: SlotNumber) -> &Slot {
+        &self.stage.slots()[number.0 as usize]
+    }
+
+    /// Whether this process was forked from the recorder's.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.cursor_atomics().1.load(Ordering::Relaxed) == 0
+    }
+
+    /// Id of the last appended event.
+    pub(crate) fn last_event_id(&self) -> u64 {
+        // Acquire: partner of the append thread's release; the event and its count are published.
+        self.cursor_atomics().2.load(Ordering::Acquire)
+    }
+
+    /// Id of the last durable event.
+    pub(crate) fn durable_event_id(&self) -> u64 {
+        // Acquire: partner of the release in `set_durable`.
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// The flusher's word that everything up to `position` is on stable storage.
+    pub(crate) fn set_durable(&self, slot: SlotNumber, position: MetaPosition) {
+        self.meta.update(position);
+        self.slot(slot).durable_event_id().store(position.last_event_id, Ordering::Release);
+        self.durable.store(position.last_event_id, Ordering::Release);
+        self.wake_waiting();
+    }
+
+    fn wake_waiting(&self) {
+        // The lock orders this with a waiter between its look and its sleep.
+        drop(self.durable_lock.lock().unwrap_or_else(PoisonError::into_inner));
+        self.durable_changed.notify_all();
+    }
+
+    /// Waits until `done`, or `until`; `false` when the time was up.
+    pub(crate) fn wait_durable(&self, until: Option<Instant>, done: impl Fn() -> bool) -> bool {
+        let mut guard = self.durable_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        while !done() {
+            guard = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                Some(left) if left.is_zero() => return false,
+                Some(left) => self.durable_changed.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.durable_changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        true
+    }
+
+    /// Asks the flusher for everything up to `event_id`, now.
+    pub(crate) fn want_durable(&self, event_id: u64) {
+        self.sync_target.fetch_max(event_id, Ordering::AcqRel);
+        self.bells.flush.ring();
+    }
+
+    /// Whether someone waits for more than is durable.
+    pub(crate) fn is_sync_wanted(&self) -> bool {
+        self.sync_target.load(Ordering::Acquire) > self.durable_event_id()
+    }
+
+    /// Publishes the active segment, for those who ask for the appended position.
+    pub(crate) fn set_active(&self, segment_index: u32, slot: SlotNumber) {
+        self.active.store(u64::from(segment_index) << 32 | u64::from(slot.0), Ordering::Release);
+    }
+
+    /// The active segment and its slot.
+    pub(crate) fn active(&self) -> Option<(u32, SlotNumber)> {
+        let packed = self.active.load(Ordering::Acquire);
+        let [a, b, c, d, e, f, g, h] = packed.to_le_bytes();
+        let halves = (u32::from_le_bytes([e, f, g, h]), SlotNumber(u32::from_le_bytes([a, b, c, d])));
+        (packed != NO_ACTIVE).then_some(halves)
+    }
+
+    /// The appended position: the slot's count, and the id of the event it covers, of one and the same segment.
+    pub(crate) fn appended_position(&self) -> MetaPosition {
+        loop {
+            let Some((segment_index, number)) = self.active() else { return self.meta.position() };
+            let slot = self.slot(number);
+            let count = u32::try_from(slot.published().load(Ordering::Acquire)).unwrap_or(0);
+            let last_event_id = match count {
+                0 => slot.previous_last_event_id().load(Ordering::Acquire),
+                count => slot.event_id((count - 1).min(self.geometry.capacity() - 1)),
+            };
+            // A slot is used again only after another segment has become active: the same one here means nothing moved.
+            std::sync::atomic::fence(Ordering::Acquire);
+            if self.active() == Some((segment_index, number)) {
+                let offset = u32::try_from(Geometry::end_offset(count)).unwrap_or(u32::MAX);
+                return MetaPosition { segment_index, offset, last_event_id };
+            }
+        }
+    }
+
+    /// Poisons the recorder for good; only the first cause counts.
+    pub(crate) fn poison(&self, cause: String) {
+        let mut first = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.is_some() {
+            return;
+        }
+        self.config.log.log(LogLevel::Error, &format!("poisoned: {cause}"));
+        *first = Some(cause);
+        drop(first);
+        self.poisoned.store(true, Ordering::SeqCst);
+        self.cursor_atomics().0.store(0, Ordering::SeqCst);
+        for slot in self.stage.slots().iter() {
+            slot.poison().store(1, Ordering::Release);
+        }
+        self.wake_waiting();
+    }
+
+    /// Whether it is poisoned.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::SeqCst)
+    }
+
+    /// The error that poisoned it.
+    pub(crate) fn failure(&self) -> Error {
+        let cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        Error::Failed(cause.clone().unwrap_or_else(|| "cause unknown".into()))
+    }
+
+    /// Refuses appends from now on; `false` when that was done before.
+    pub(crate) fn begin_closing(&self) -> bool {
+        let first = !self.closing.swap(true, Ordering::SeqCst);
+        self.cursor_atomics().0.store(0, Ordering::SeqCst);
+        first
+    }
+
+    /// Whether appends are refused because of a shutdown.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+
+    /// Ends the waits of everyone who still waits.
+    pub(crate) fn release_waiting(&self) {
+        self.wake_waiting();
+    }
+
+    /// Notes that a worker found no space, once for each time it runs out, or that it found some again.
+    pub(crate) fn set_no_space(&self, worker: u32, what: Option<&str>) {
+        match what {
+            Some(what) => {
+                if self.no_space.fetch_or(worker, Ordering::AcqRel) & worker == 0 {
+                    self.config
+                        .log
+                        .log(LogLevel::Warning, &format!("no space: {what}; trying again until there is some"));
+                }
+            }
+            None => {
+                if self.no_space.load(Ordering::Acquire) & worker != 0 {
+                    self.no_space.fetch_and(!worker, Ordering::AcqRel);
+                    self.config.log.log(LogLevel::Info, "there is space again");
+                }
+            }
+        }
+    }
+}
+
+const _: () = assert!(std::mem::offset_of!(Cursor, last_event_id) == 64);

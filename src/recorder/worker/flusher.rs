@@ -1,0 +1,356 @@
+//! SegmentFlusher: makes events durable.
+//!
+//! One cycle: sample the published count; guard the new events; finalize the blocks that became full (and the last, partial
+//! one, once the segment is written); write the touched pages; sync; only then publish what was sampled as durable.
+//! Invariants:
+//! 1. Nothing is called durable before the sync that covers it, and nothing at all after a sync failed.
+//! 2. No event of segment N+1 is written before N's last block is finalized and synced: the front segment is flushed to its
+//!    end before the next one is looked at.
+//! 3. A cycle covers at most [`MOST_UNSYNCED_BYTES`] of new bytes, so that no torn write is longer.
+//! 4. The file never holds a byte above the sampled count but zeros: the last page goes out from a private copy.
+//!
+//! Crash story, power cut within a cycle: any subset of its sectors is on disk. Events below the old watermark keep guards
+//! that hold, whatever the rewritten block header says; above it, the accepted prefix ends at the first event that is not
+//! there. A killed process leaves the stage, which has everything. A failed sync poisons the recorder: the page cache may look
+//! clean while the disk has nothing, so a later sync would prove nothing.
+//!
+//! Serves `docs/FORMAT.md`, "Block header" and "Event".
+#![allow(
+    unsafe_code,
+    reason = "reads and finalizes the bytes of stage slots that are the flusher's by the stage's rule"
+)]
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{WorkerError, may_retry_write};
+use crate::format::{
+    BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockHeader, EVENT_BYTES, EVENTS_PER_BLOCK, FLAG_GUARDS, Geometry, GuardContext,
+    MetaPosition, PAGE_BYTES, Seal, is_zero, u64_at,
+};
+use crate::recorder::lifecycle::{ActiveSegment, Progress, SlotNumber, WrittenSegment};
+use crate::recorder::shared::{NO_SPACE_FLUSHER, Shared};
+use crate::segment::MOST_UNSYNCED_BYTES;
+use crate::storage::{PageBuffer, Place, Slot};
+use crate::sync::{Consumer, Producer, Worker};
+
+/// So much pending is flushed at once, whatever the interval says.
+const EAGER_BYTES: usize = 256 << 10;
+/// Ranges up to this size are written from the private buffer in one call.
+const COPY_BYTES: usize = 128 << 10;
+const LONG_SLEEP: Duration = Duration::from_millis(1);
+
+/// A slot that the preparer may use again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FreedSlot {
+    pub(crate) slot: SlotNumber,
+    /// Bytes of the image, from its start, that may not be zero.
+    pub(crate) used_bytes: usize,
+}
+
+/// The rings that the flusher stands between.
+#[derive(Debug)]
+pub(crate) struct FlusherRings {
+    pub(crate) activated: Consumer<ActiveSegment>,
+    pub(crate) written: Producer<WrittenSegment>,
+    pub(crate) freed: Producer<FreedSlot>,
+}
+
+#[derive(Debug)]
+pub(crate) struct SegmentFlusher {
+    shared: Arc<Shared>,
+    rings: FlusherRings,
+    front: Option<Front>,
+    /// Waiting for room in the maintainer's ring.
+    handing_on: Option<WrittenSegment>,
+    /// The chain value of the segment before the front one; `None` when the log has none.
+    link: Option<u64>,
+    buffer: PageBuffer,
+    last_cycle: Instant,
+}
+
+#[derive(Debug)]
+struct Front {
+    active: ActiveSegment,
+    /// Events below this slot carry their guards in the stage.
+    guarded_slots: u32,
+    /// What the cycle under way has finalized in the stage, not yet durable.
+    staged: Progress,
+    /// The partial last block has its header on disk.
+    tail_done: bool,
+}
+
+impl Worker for SegmentFlusher {
+    type Error = WorkerError;
+    const NAME: &'static str = "walrec-flush";
+
+    fn do_work(&mut self) -> Result<usize, WorkerError> {
+        let eager = self.shared.is_sync_wanted();
+        self.round(eager)
+    }
+
+    fn on_close(&mut self) -> Result<(), WorkerError> {
+        while !self.shared.is_poisoned() {
+            if self.round(true)? > 0 {
+                continue;
+            }
+            if self.front.is_none() && self.handing_on.is_none() {
+                return Ok(());
+            }
+            if self.shared.no_space.load(Ordering::Acquire) & NO_SPACE_FLUSHER != 0 {
+                return Err(WorkerError::Broken("no space to make the last events durable; the stage keeps them"));
+            }
+            // Only the maintainer's ring can be in the way here.
+            self.shared.bells.maintain.ring();
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    fn idle_sleeps(&self) -> (Duration, Duration) {
+        let interval = Duration::from_micros(self.shared.config.flush_interval_us.max(1).into());
+        let left = interval.saturating_sub(self.last_cycle.elapsed());
+        (if left.is_zero() { interval } else { left }, LONG_SLEEP.max(interval))
+    }
+}
+
+impl SegmentFlusher {
+    /// `link`: the chain value of the segment before the first activated one.
+    pub(crate) fn new(shared: Arc<Shared>, rings: FlusherRings, link: Option<u64>) -> Self {
+        let buffer = PageBuffer::zeroed(COPY_BYTES + PAGE_BYTES);
+        Self { shared, rings, front: None, handing_on: None, link, buffer, last_cycle: Instant::now() }
+    }
+
+    /// One cycle; 0 when there was nothing to do, or nothing yet.
+    fn round(&mut self, eager: bool) -> Result<usize, WorkerError> {
+        if self.shared.is_poisoned() {
+            return Ok(0);
+        }
+        if let Some(written) = self.handing_on.take() {
+            return Ok(self.hand_on(written));
+        }
+        let Some(front) = self.front.take().or_else(|| self.take_next()) else { return Ok(0) };
+        let (front, done) = self.work_on(front, eager)?;
+        self.front = front;
+        Ok(done)
+    }
+
+    fn hand_on(&mut self, written: WrittenSegment) -> usize {
+        self.handing_on = self.rings.written.push(written).err();
+        let done = usize::from(self.handing_on.is_none());
+        if done > 0 {
+            self.shared.bells.maintain.ring();
+        }
+        done
+    }
+
+    fn take_next(&mut self) -> Option<Front> {
+        let active = self.rings.activated.pop()?;
+        // A reader in another process takes the largest durable id of all slots: this one must not lag behind.
+        let slot = self.shared.slot(active.segment.slot);
+        slot.durable_event_id().store(self.shared.durable_event_id(), Ordering::Release);
+        let progress = active.progress;
+        Some(Front { active, guarded_slots: progress.durable_slots, staged: progress, tail_done: false })
+    }
+
+    fn work_on(&mut self, mut front: Front, eager: bool) -> Result<(Option<Front>, usize), WorkerError> {
+        let slot = self.shared.slot(front.active.segment.slot);
+        // Acquire: partners of the append thread's releases. The flag first: a count read after it is final.
+        let written = slot.written().load(Ordering::Acquire) != 0;
+        let published = u32::try_from(slot.published().load(Ordering::Acquire)).unwrap_or(u32::MAX);
+        if published > self.shared.geometry.capacity() {
+            return Err(WorkerError::Broken("the published count is beyond the segment"));
+        }
+        let durable = front.active.progress.durable_slots;
+        if published > durable {
+            if !self.is_due(durable, published, eager || written) {
+                return Ok((Some(front), 0));
+            }
+            let target = published.min(furthest_target(durable));
+            let done = self.cycle(&mut front, target, written && target == published)?;
+            return Ok((Some(front), done));
+        }
+        if !written {
+            return Ok((Some(front), 0));
+        }
+        if published == 0 {
+            // Shut down before its first event: the file is removed with the other empty ones.
+            return Ok((None, 1));
+        }
+        if !front.tail_done && published % EVENTS_PER_BLOCK != 0 {
+            let done = self.cycle(&mut front, published, true)?;
+            return Ok((Some(front), done));
+        }
+        let written = self.finish(front);
+        Ok((None, self.hand_on(written).max(1)))
+    }
+
+    fn is_due(&self, durable: u32, published: u32, eager: bool) -> bool {
+        let interval = Duration::from_micros(self.shared.config.flush_interval_us.into());
+        eager
+            || (published - durable) as usize * EVENT_BYTES >= EAGER_BYTES
+            || interval.is_zero()
+            || self.last_cycle.elapsed() >= interval
+    }
+
+    /// Makes everything below `target` durable; with `tail`, the partial last block is finalized too. 0 when the disk was full.
+    fn cycle(&mut self, front: &mut Front, target: u32, tail: bool) -> Result<usize, WorkerError> {
+        self.last_cycle = Instant::now();
+        let shared = Arc::clone(&self.shared);
+        let slot = shared.slot(front.active.segment.slot);
+        let begin = finalize(slot, front, target, tail, self.link);
+        match self.write(slot, front, begin, Geometry::end_offset(target)) {
+            Err(error) if may_retry_write(&error) => {
+                let no_space = error.is_no_space().then(|| error.to_string());
+                if let Some(text) = no_space {
+                    shared.set_no_space(NO_SPACE_FLUSHER, Some(&text));
+                }
+                // The headers made so far stay in the stage; the next try writes the same range again.
+                return Ok(0);
+            }
+            other => other?,
+        }
+        let name = front.active.segment_name();
+        front.active.segment.file.sync_data().at("sync", shared.directory.path(), &name)?;
+        shared.set_no_space(NO_SPACE_FLUSHER, None);
+        front.tail_done = tail;
+        front.staged.durable_slots = target;
+        front.staged.last_event_id = slot.event_id(target - 1);
+        front.active.progress = front.staged;
+        shared.set_durable(front.active.segment.slot, position(&front.active));
+        Ok(1)
+    }
+
+    /// Writes the pages that cover `begin..end`; bytes above `end` in the last page go out as zeros.
+    fn write(&mut self, slot: &Slot, front: &Front, begin: usize, end: usize) -> Result<(), crate::storage::Error> {
+        let file = &*front.active.segment.file;
+        let (directory, name) = (self.shared.directory.path(), front.active.segment_name());
+        let mut from = begin - begin % PAGE_BYTES;
+        let last_page = end - end % PAGE_BYTES;
+        if end - from > COPY_BYTES && last_page > from {
+            // SAFETY: all of it lies below the published count, where only this thread writes.
+            let whole_pages = unsafe { slot.bytes(from, last_page) };
+            file.write_all_at(whole_pages, from as u64).at("write", directory, &name)?;
+            from = last_page;
+        }
+        if end > from {
+            // SAFETY: as above.
+            let bytes = unsafe { slot.bytes(from, end) };
+            let padded = (end - from).next_multiple_of(PAGE_BYTES);
+            self.buffer[..bytes.len()].copy_from_slice(bytes);
+            self.buffer[bytes.len()..padded].fill(0);
+            file.write_all_at(&self.buffer[..padded], from as u64).at("write", directory, &name)?;
+        }
+        Ok(())
+    }
+
+    /// Everything is durable and finalized: the slot goes back to the preparer, the file on to the maintainer.
+    fn finish(&mut self, front: Front) -> WrittenSegment {
+        let ActiveSegment { segment, progress } = front.active;
+        let slot = self.shared.slot(segment.slot);
+        let used_bytes = Geometry::end_offset(progress.durable_slots);
+        let mut first_page = PageBuffer::zeroed(PAGE_BYTES);
+        let held = used_bytes.min(PAGE_BYTES);
+        // SAFETY: below the published count, and the append thread has left the slot.
+        first_page[..held].copy_from_slice(unsafe { slot.bytes(0, held) });
+        let seal = Seal {
+            block_count: progress.durable_slots.div_ceil(EVENTS_PER_BLOCK),
+            event_count: progress.durable_slots,
+            first_event_id: progress.first_event_id,
+            last_event_id: progress.last_event_id,
+            closed_ts_ns: 0,
+            last_chained_checksum: progress.chain,
+        };
+        self.link = Some(progress.chain);
+        self.shared.meta.want_flush();
+        self.shared.bells.meta.ring();
+        slot.set_free();
+        // A dropped reservation may have left its bytes in the slot above the last event.
+        let used_bytes = (used_bytes + BLOCK_HEADER_BYTES + EVENT_BYTES).min(slot.image_bytes());
+        // The ring has room for every slot there is.
+        if self.rings.freed.push(FreedSlot { slot: segment.slot, used_bytes }).is_ok() {
+            self.shared.bells.prepare.ring();
+        }
+        WrittenSegment { file: segment.file, header: segment.header, geometry: segment.geometry, seal, first_page }
+    }
+}
+
+/// Guards the events below `target` and finalizes the blocks that are full by then, and with `tail` the last partial one. Gives the
+/// offset of the first byte that the file does not have yet.
+fn finalize(slot: &Slot, front: &mut Front, target: u32, tail: bool, link: Option<u64>) -> usize {
+    let header = front.active.segment.header;
+    let guards = GuardContext { segment_index: header.segment_index, created_ts_ns: header.created_ts_ns };
+    for place in front.guarded_slots..target {
+        let offset = Geometry::event_offset(place);
+        // SAFETY: a published event; its guard's bytes are the flusher's.
+        let event = unsafe { slot.bytes_mut(offset, offset + EVENT_BYTES) };
+        if let Ok(event) = <&mut [u8; EVENT_BYTES]>::try_from(event) {
+            let guard = guards.guard(place, event);
+            event[60..].copy_from_slice(&guard.to_le_bytes());
+        }
+    }
+    front.guarded_slots = front.guarded_slots.max(target);
+    let durable = front.active.progress;
+    let mut begin = Geometry::event_offset(durable.durable_slots.min(target.saturating_sub(1)));
+    // Blocks that an earlier try has finalized but not written are made again: the same bytes.
+    front.staged = durable;
+    let full_blocks = target / EVENTS_PER_BLOCK;
+    let blocks = if tail { target.div_ceil(EVENTS_PER_BLOCK) } else { full_blocks };
+    for block in durable.finalized_blocks..blocks {
+        let count = (target - block * EVENTS_PER_BLOCK).min(EVENTS_PER_BLOCK);
+        let link = if block == 0 { link } else { None };
+        let finalized = finalize_block(slot, block, count, front.staged.chain, link);
+        front.staged.chain = finalized.chained_checksum;
+        if count == EVENTS_PER_BLOCK {
+            front.staged.finalized_blocks = block + 1;
+        }
+        begin = begin.min(Geometry::block_offset(block));
+    }
+    if durable.first_event_id == 0 {
+        front.staged.first_event_id = slot.event_id(0);
+    }
+    begin
+}
+
+fn finalize_block(slot: &Slot, block: u32, count: u32, chain: u64, link: Option<u64>) -> BlockHeader {
+    let begin = Geometry::block_offset(block);
+    let events_begin = begin + BLOCK_HEADER_BYTES;
+    // SAFETY: published events, all guarded; nobody writes them any more.
+    let events = unsafe { slot.bytes(events_begin, events_begin + count as usize * EVENT_BYTES) };
+    debug_assert!(!is_zero(&events[..8]) && u64_at(events, 0) != 0);
+    let header = BlockHeader::finalize(block, events, chain, FLAG_GUARDS, link);
+    // SAFETY: a block header in the stage is the flusher's.
+    unsafe { slot.bytes_mut(begin, events_begin) }.copy_from_slice(&header.to_bytes());
+    header
+}
+
+/// The furthest slot that one cycle from `durable` may reach.
+fn furthest_target(durable: u32) -> u32 {
+    // Room for the page that the range begins in and the one it ends in, and for the header of each block.
+    const BLOCKS: u32 = 252;
+    const { assert!((BLOCKS as usize + 1) * BLOCK_BYTES + 4 * PAGE_BYTES <= MOST_UNSYNCED_BYTES) };
+    durable.saturating_add(BLOCKS * EVENTS_PER_BLOCK)
+}
+
+fn position(active: &ActiveSegment) -> MetaPosition {
+    MetaPosition {
+        segment_index: active.segment.header.segment_index,
+        offset: u32::try_from(Geometry::end_offset(active.progress.durable_slots)).unwrap_or(u32::MAX),
+        last_event_id: active.progress.last_event_id,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_cycle_stays_within_the_longest_torn_write() {
+        for durable in [0, 1, 200, 255, 256, 257, 100_000] {
+            let begin = Geometry::block_offset(durable / EVENTS_PER_BLOCK) / PAGE_BYTES * PAGE_BYTES;
+            let end = Geometry::end_offset(furthest_target(durable)).next_multiple_of(PAGE_BYTES);
+            assert!(end - begin <= MOST_UNSYNCED_BYTES, "from {durable}: {}", end - begin);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! SegmentMaintainer: seals written segments.
+//!
+//! Every event is durable when a segment comes here; what is left is its header: seal, sync, then the file is cut to its exact
+//! size and closed. Once a second it looks whether the stage still has its names.
+//!
+//! Crash story: the header lies in one sector, so a cut leaves it unsealed or sealed, and the blocks below it were synced before.
+//! An unsealed one is walked and sealed by the next open. The cut to size needs no sync: both sizes are valid.
+//!
+//! Serves `docs/FORMAT.md`, "Segment header".
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{WorkerError, may_retry_write};
+use crate::format::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName, SegmentNameKind};
+use crate::recorder::config::LogLevel;
+use crate::recorder::lifecycle::WrittenSegment;
+use crate::recorder::shared::Shared;
+use crate::storage::Place;
+use crate::sync::{Consumer, Worker};
+
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) struct SegmentMaintainer {
+    shared: Arc<Shared>,
+    written: Consumer<WrittenSegment>,
+    /// One that could not be sealed for lack of space.
+    waiting: Option<WrittenSegment>,
+    last_look: Instant,
+    stage_gone: bool,
+}
+
+impl SegmentMaintainer {
+    pub(crate) fn new(shared: Arc<Shared>, written: Consumer<WrittenSegment>) -> Self {
+        Self { shared, written, waiting: None, last_look: Instant::now(), stage_gone: false }
+    }
+
+    fn close_next(&mut self) -> Result<usize, WorkerError> {
+        let Some(mut segment) = self.waiting.take().or_else(|| self.written.pop()) else { return Ok(0) };
+        match self.close(&mut segment) {
+            Err(error) if may_retry_write(&error) && error.operation == "write" => {
+                self.waiting = Some(segment);
+                Ok(0)
+            }
+            Err(error) => Err(error.into()),
+            Ok(()) => Ok(1),
+        }
+    }
+
+    fn close(&self, segment: &mut WrittenSegment) -> Result<(), crate::storage::Error> {
+        let name = SegmentName::new(segment.header.segment_index, SegmentNameKind::Hot).to_string();
+        let path = self.shared.directory.path();
+        let closed_ts_ns = self.shared.system.realtime_ns().max(segment.header.created_ts_ns + 1);
+        let seal = crate::format::Seal { closed_ts_ns, ..segment.seal };
+        let header = SegmentHeader { seal: Some(seal), ..segment.header };
+        segment.first_page[..SEGMENT_HEADER_BYTES].copy_from_slice(&header.to_bytes());
+        segment.file.write_all_at(&segment.first_page, 0).at("write", path, &name)?;
+        segment.file.sync_data().at("sync", path, &name)?;
+        segment.file.set_len(segment.geometry.segment_bytes() as u64).at("cut", path, &name)?;
+        segment.file.drop_cache();
+        Ok(())
+    }
+
+    fn look_after_stage(&mut self) {
+        if self.stage_gone || self.last_look.elapsed() < LOOK_INTERVAL {
+            return;
+        }
+        self.last_look = Instant::now();
+        if self.shared.stage.slots().iter().any(|slot| !slot.is_linked()) {
+            self.stage_gone = true;
+            let path = self.shared.stage.directory().path().display();
+            let text = format!(
+                "{path}: a slot was removed from outside; until the next open, kill -9 can lose what is not durable"
+            );
+            self.shared.config.log.log(LogLevel::Error, &text);
+        }
+    }
+}
+
+impl Worker for SegmentMaintainer {
+    type Error = WorkerError;
+    const NAME: &'static str = "walrec-maint";
+
+    fn do_work(&mut self) -> Result<usize, WorkerError> {
+        if self.shared.is_poisoned() {
+            return Ok(0);
+        }
+        self.look_after_stage();
+        let closed = self.close_next()?;
+        if closed > 0 {
+            // The flusher may be waiting for room in the ring.
+            self.shared.bells.flush.ring();
+        }
+        Ok(closed)
+    }
+
+    fn on_close(&mut self) -> Result<(), WorkerError> {
+        while !self.shared.is_poisoned() && self.close_next()? > 0 {}
+        if self.waiting.is_some() {
+            return Err(WorkerError::Broken("no space to seal the last segment; the next open seals it"));
+        }
+        Ok(())
+    }
+
+    fn idle_sleeps(&self) -> (Duration, Duration) {
+        (LOOK_INTERVAL, LOOK_INTERVAL)
+    }
+}

@@ -1,0 +1,54 @@
+//! The four workers: each a duty cycle without a thread, run by `sync::WorkerThread` or by a test's hand.
+
+mod flusher;
+mod maintainer;
+mod meta_coordinator;
+mod preparer;
+
+pub(crate) use flusher::{FlusherRings, FreedSlot, SegmentFlusher};
+pub(crate) use maintainer::SegmentMaintainer;
+pub(crate) use meta_coordinator::MetaCoordinator;
+pub(crate) use preparer::{PreparerStart, SegmentPreparer};
+
+use std::fmt;
+
+use crate::storage;
+
+/// Why a worker gave up; its recorder is poisoned with this text.
+#[derive(Debug)]
+pub(crate) enum WorkerError {
+    /// The system failed.
+    Io(storage::Error),
+    /// A rule of this library does not hold.
+    Broken(&'static str),
+}
+
+impl fmt::Display for WorkerError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(out),
+            Self::Broken(text) => out.write_str(text),
+        }
+    }
+}
+
+impl From<storage::Error> for WorkerError {
+    fn from(error: storage::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<WorkerError> for crate::recorder::Error {
+    fn from(error: WorkerError) -> Self {
+        match error {
+            WorkerError::Io(error) => Self::Io(error),
+            WorkerError::Broken(text) => Self::Failed(text.into()),
+        }
+    }
+}
+
+/// Whether a failed write may simply be tried again: nothing was promised, and the stage still has it all. A failed sync never may.
+pub(crate) fn may_retry_write(error: &storage::Error) -> bool {
+    use std::io::ErrorKind::{Interrupted, WouldBlock, WriteZero};
+    error.is_no_space() || matches!(error.source.kind(), Interrupted | WouldBlock | WriteZero)
+}

@@ -1,0 +1,73 @@
+//! How far a reader may go: what a recorder that may still be running has made durable.
+//!
+//! The record in `walrec.stage` says whether there may be one. Its stage tells the durable id; a stage that this process cannot see
+//! (another container, another user) leaves `wal_meta.dat`, which lags by up to a second. Without a recorder everything that
+//! verifies may be read: it would survive an opening.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::format::{ID_FILE, Id128, META_BYTES, META_FILE, MetaPosition, STAGE_DIRECTORY, STAGE_FILE};
+use crate::storage::{
+    Access, ControlPage, Directory, Error, Place, STAGE_RECORD_BYTES, StageRecord, System, is_slot_name,
+    read_small_file,
+};
+
+/// The last event that may be given out; `None` when everything that verifies may.
+pub(super) fn durable_limit(system: &dyn System, log: &dyn Directory) -> Result<Option<u64>, Error> {
+    let Some(bytes) = read_small_file(log, STAGE_FILE, STAGE_RECORD_BYTES)? else { return Ok(None) };
+    let id = read_small_file(log, ID_FILE, 64)?;
+    let id = id.as_deref().and_then(|id| std::str::from_utf8(id).ok()?.strip_suffix('\n').and_then(Id128::parse));
+    let Some(record) = id.and_then(|id| StageRecord::parse(&bytes, id)) else { return Ok(None) };
+    if !record.open || record.boot != system.boot_id().at("boot id", log.path(), "")? {
+        return Ok(None);
+    }
+    let meta = read_small_file(log, META_FILE, META_BYTES)?.and_then(|bytes| MetaPosition::from_bytes(&bytes));
+    let meta = meta.unwrap_or_default().last_event_id;
+    match open_stage(system, log, &record) {
+        Ok(stage) => from_stage(&*stage, log, &record, meta),
+        // Gone, or not ours to look at.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+            Ok(Some(meta))
+        }
+        Err(error) => Err(error).at("open", &record.path, ""),
+    }
+}
+
+fn open_stage(system: &dyn System, log: &dyn Directory, record: &StageRecord) -> io::Result<Arc<dyn Directory>> {
+    if record.path == std::path::Path::new(STAGE_DIRECTORY) {
+        log.open_subdirectory(STAGE_DIRECTORY)
+    } else {
+        system.open_directory(&record.path, false)
+    }
+}
+
+fn from_stage(
+    stage: &dyn Directory,
+    log: &dyn Directory,
+    record: &StageRecord,
+    meta: u64,
+) -> Result<Option<u64>, Error> {
+    let own = log.attributes().at("stat", log.path(), "")?.identity;
+    let mut durable = meta;
+    for name in stage.names().at("list", stage.path(), "")? {
+        if !is_slot_name(&name) {
+            continue;
+        }
+        let name = name.to_string_lossy();
+        let file = match stage.open_file(&name, Access::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other.at("open", stage.path(), &name)?,
+        };
+        let ControlPage::Live(page) = ControlPage::read(&*file).at("read", stage.path(), &name)? else { continue };
+        if page.identity.incarnation != record.incarnation {
+            continue;
+        }
+        if page.identity.directory != own {
+            // The log was copied: nobody writes to this one.
+            return Ok(None);
+        }
+        durable = durable.max(page.durable_event_id);
+    }
+    Ok(Some(durable))
+}

@@ -1,0 +1,281 @@
+//! Manager: the events of a whole log, oldest to newest, each once.
+//!
+//! Threads: one at a time. Takes no lock; may run beside a recorder, in the same process or another.
+//!
+//! A segment is left for the next one only when it is full, or sealed and read to its end, or when the next one has events: the
+//! recorder never writes to a segment before the one before it is complete.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::durable_limit::durable_limit;
+use super::error::Error;
+use super::segment_reader::{Before, Round, SegmentReader};
+use crate::format::{Event, Reason, SegmentName, SegmentNameKind};
+use crate::segment::{Catalog, Corruption};
+use crate::storage::{Directory, Place, RealSystem, System};
+
+/// A reader of one log.
+pub struct Manager {
+    system: Arc<dyn System>,
+    directory: Arc<dyn Directory>,
+    catalog: Catalog,
+    segment: Option<SegmentReader>,
+    /// Read and checked, not yet given out.
+    batch: Vec<Event>,
+    next: usize,
+    /// Events below this are passed over.
+    from: u64,
+    /// Events above this may not be durable; `None` while nobody writes.
+    limit: Option<u64>,
+    /// Where an unsealed segment was last found to end cleanly.
+    clean_end: Option<(u32, u32, u32)>,
+}
+
+impl std::fmt::Debug for Manager {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "recovery::Manager({}, from {})", self.directory.path().display(), self.from)
+    }
+}
+
+impl Manager {
+    /// Opens the log in `path` to be read from the first event at or after `from_event_id`; 0: from the oldest there.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the id is below the oldest one and older segments were retired, or there is no such directory.
+    pub fn open(path: &Path, from_event_id: u64) -> Result<Self, Error> {
+        Self::open_on(Arc::new(RealSystem), path, from_event_id)
+    }
+
+    /// As [`Self::open`], on any system.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_on(system: Arc<dyn System>, path: &Path, from_event_id: u64) -> Result<Self, Error> {
+        let directory = match system.open_directory(path, true) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::NotFound(format!("{}: no such directory", path.display())));
+            }
+            other => other.at("open", path, "")?,
+        };
+        let catalog = Catalog::default();
+        let mut reader = Self {
+            system,
+            directory,
+            catalog,
+            segment: None,
+            batch: Vec::new(),
+            next: 0,
+            from: 0,
+            limit: None,
+            clean_end: None,
+        };
+        reader.seek(from_event_id)?;
+        Ok(reader)
+    }
+
+    /// Goes to the first event at or after `event_id`, forward or back; 0: the oldest there.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; the reader stays where it was.
+    pub fn seek(&mut self, event_id: u64) -> Result<(), Error> {
+        let catalog = Catalog::read(&*self.directory)?;
+        let segment = self.find(&catalog, event_id)?;
+        self.limit = durable_limit(&*self.system, &*self.directory)?;
+        self.catalog = catalog;
+        self.segment = segment;
+        self.batch.clear();
+        self.next = 0;
+        self.from = event_id;
+        Ok(())
+    }
+
+    /// The next event; `None` when there is no more now: a running recorder may make more durable.
+    ///
+    /// # Errors
+    /// [`Error`]; the same again when called again, until its cause is gone.
+    pub fn next(&mut self) -> Result<Option<Event>, Error> {
+        loop {
+            if let Some(event) = self.batch.get(self.next).copied() {
+                self.next += 1;
+                if event.event_id >= self.from {
+                    self.from = event.event_id + 1;
+                    return Ok(Some(event));
+                }
+                continue;
+            }
+            if !self.fill()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Fills a prefix of `out`; how many, 0 when there is no more now. An error comes once nothing precedes it.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn read(&mut self, out: &mut [Event]) -> Result<usize, Error> {
+        for (got, place) in out.iter_mut().enumerate() {
+            match self.next() {
+                Ok(Some(event)) => *place = event,
+                Ok(None) => return Ok(got),
+                Err(error) if got == 0 => return Err(error),
+                // The events before it are given out; the next call meets it again.
+                Err(_) => return Ok(got),
+            }
+        }
+        Ok(out.len())
+    }
+
+    /// Reads on until there is at least one event; `false` when there is none now.
+    fn fill(&mut self) -> Result<bool, Error> {
+        self.batch.clear();
+        self.next = 0;
+        let mut refreshed = false;
+        loop {
+            let Some(segment) = &mut self.segment else {
+                self.catalog = Catalog::read(&*self.directory)?;
+                self.segment = self.find(&self.catalog.clone(), self.from)?;
+                if self.segment.is_none() {
+                    return Ok(false);
+                }
+                continue;
+            };
+            let round = segment.read(self.limit, &mut self.batch)?;
+            if self.limit.is_none() && !segment.is_sealed() && !self.batch.is_empty() {
+                // A recorder may have opened the log since the last look: what was just read may not be durable.
+                self.limit = durable_limit(&*self.system, &*self.directory)?;
+                if self.limit.is_some() {
+                    self.batch.clear();
+                    self.segment = None;
+                    continue;
+                }
+            }
+            if !self.batch.is_empty() {
+                return Ok(true);
+            }
+            match round {
+                Round::Went => {}
+                // What the limit, the header and the next segment say is only as good as the last look.
+                Round::Nothing | Round::Done if !refreshed => {
+                    refreshed = true;
+                    self.limit = durable_limit(&*self.system, &*self.directory)?;
+                    segment.refresh()?;
+                }
+                Round::Nothing | Round::Done => {
+                    if !self.go_on(round == Round::Done)? {
+                        return Ok(false);
+                    }
+                    refreshed = false;
+                }
+            }
+        }
+    }
+
+    /// Enters the next segment with events, when this one is complete; `false` at the end of what may be read.
+    fn go_on(&mut self, done: bool) -> Result<bool, Error> {
+        let Some(segment) = &mut self.segment else { return Ok(false) };
+        let index = segment.index;
+        self.catalog = Catalog::read(&*self.directory)?;
+        let next = self.catalog.indices().range(index.saturating_add(1)..).next().copied();
+        let Some(next) = next else {
+            return self.at_end(false).map(|()| false);
+        };
+        let gap = next - index > 1;
+        if gap && !(index + 1..next).all(|missing| self.catalog.lost.contains(&missing)) {
+            return Err(self.missing(index + 1, next - 1));
+        }
+        let before = if gap { Before { link: None, ..segment.after() } } else { segment.after() };
+        let mut entered = SegmentReader::open(&self.directory, next, self.catalog.hot.contains(&next), before)?;
+        let Some(first) = entered.first_event_id()? else {
+            // A sealed empty segment is passed; an unsealed one ends the log.
+            if entered.is_sealed() {
+                self.segment = Some(entered);
+                return Ok(true);
+            }
+            return self.at_end(false).map(|()| false);
+        };
+        if !done {
+            // Events in the next segment: this one must be complete as it stands.
+            if self.limit.is_some_and(|limit| first > limit) {
+                return Ok(false);
+            }
+            self.at_end(true)?;
+            let before =
+                Before { last_event_id: self.segment.as_ref().map_or(0, SegmentReader::last_given_id), link: None };
+            entered = SegmentReader::open(&self.directory, next, self.catalog.hot.contains(&next), before)?;
+        }
+        self.segment = Some(entered);
+        Ok(true)
+    }
+
+    /// At the end of what there is: a torn tail is an end, valid data above it is corruption, and so is an end below the limit.
+    fn at_end(&mut self, later_in_use: bool) -> Result<(), Error> {
+        let Some(segment) = &self.segment else { return Ok(()) };
+        let last = segment.last_given_id();
+        if let Some(limit) = self.limit.filter(|&limit| limit > last && !later_in_use) {
+            return Err(
+                segment.corrupt(Reason::Hole, format!("events up to {limit} are durable, the last one here is {last}"))
+            );
+        }
+        if later_in_use || (self.limit.is_none() && self.clean_end != Some(segment.place())) {
+            segment.hold_end(later_in_use)?;
+            self.clean_end = Some(segment.place());
+        }
+        Ok(())
+    }
+
+    fn missing(&self, first: u32, last: u32) -> Error {
+        if self.catalog.indices().first().is_some_and(|&oldest| oldest > first) {
+            return Error::NotFound(format!("segments {first} to {last} were retired before they were read"));
+        }
+        let path = self.directory.path().join(SegmentName::new(first, SegmentNameKind::Hot).to_string());
+        let detail = format!("{first} to {last}");
+        Corruption { path, segment_index: first, block: None, offset: 0, reason: Reason::MissingSegment, detail }.into()
+    }
+
+    /// The segment that holds the first event at or after `event_id`; `None` while the log has no segment.
+    fn find(&self, catalog: &Catalog, event_id: u64) -> Result<Option<SegmentReader>, Error> {
+        let indices: Vec<u32> = catalog.indices().into_iter().collect();
+        let unknown = Before { last_event_id: 0, link: None };
+        let open =
+            |index: u32, before| SegmentReader::open(&self.directory, index, catalog.hot.contains(&index), before);
+        let Some(&oldest) = indices.first() else { return Ok(None) };
+        if event_id == 0 {
+            return open(oldest, unknown).map(Some);
+        }
+        // Ids grow with indices; a segment without events counts as above every id, so the search ends below it.
+        let mut error = None;
+        let places: Vec<usize> = (0..indices.len()).collect();
+        let place = places.partition_point(|&place| {
+            // A sealed segment may be empty: the first one with events speaks for it.
+            let first = indices[place..].iter().find_map(|&index| {
+                open(index, unknown).and_then(|mut segment| segment.first_event_id()).unwrap_or_else(|failed| {
+                    error.get_or_insert(failed);
+                    None
+                })
+            });
+            first.is_some_and(|first| first <= event_id)
+        });
+        if let Some(error) = error {
+            return Err(error);
+        }
+        let Some(place) = place.checked_sub(1) else {
+            let first = open(oldest, unknown)?.first_event_id()?;
+            if oldest > 0 && first.is_some() {
+                let text = format!("event {event_id} is older than the oldest one kept, {}", first.unwrap_or(0));
+                return Err(Error::NotFound(text));
+            }
+            return open(oldest, unknown).map(Some);
+        };
+        let index = indices[place];
+        let before = match place.checked_sub(1).map(|before| indices[before]) {
+            Some(before) if before + 1 == index => {
+                let before = open(before, unknown)?;
+                if before.is_sealed() { Before { last_event_id: 0, ..before.after() } } else { unknown }
+            }
+            _ => unknown,
+        };
+        open(index, before).map(Some)
+    }
+}

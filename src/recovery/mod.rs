@@ -1,0 +1,13 @@
+//! Reading a log: every event checked, in order, from files alone.
+//!
+//! [`Manager`] goes from segment to segment, [`SegmentReader`](segment_reader) from block to block. Takes no lock, writes nothing,
+//! and reads with pread, so that a file cut by someone else is a short read and not a signal. Beside a running recorder it
+//! gives what is durable.
+
+mod durable_limit;
+mod error;
+mod manager;
+mod segment_reader;
+
+pub use error::Error;
+pub use manager::Manager;

@@ -1,0 +1,387 @@
+//! SegmentReader: the events of one segment, block by block, each block judged before an event of it is given out.
+//!
+//! A sealed or frozen segment must hold exactly what its header says. An unsealed one gives what its blocks and guards prove, up to
+//! the durable limit, and can be asked again: it may be growing, it may be sealed meanwhile, and a sealed last segment may be
+//! written on after a clean close.
+
+use std::sync::Arc;
+
+use super::error::Error;
+use crate::format::{
+    BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockContext, BlockState, BlockVerdict, EVENT_BYTES, EVENTS_PER_BLOCK, Event,
+    FLAG_LINK, Geometry, GuardContext, Reason, Seal, judge_block, u64_at, xxh64,
+};
+use crate::segment::{FrozenSegment, HotSegment};
+use crate::storage::{Directory, Place};
+
+/// Blocks read at once from a `.wal`.
+const READ_BLOCKS: u32 = 64;
+
+enum Source {
+    Hot(Box<HotSegment>),
+    Frozen(Box<FrozenSegment>),
+}
+
+/// Where a segment's events follow on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    /// Id of the last event before the segment, if it is known; else 0.
+    pub(super) last_event_id: u64,
+    /// Chain value of the segment before, if it is known.
+    pub(super) link: Option<u64>,
+}
+
+/// What a round of reading gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Round {
+    /// Events were added, or a block was passed.
+    Went,
+    /// Nothing more, now.
+    Nothing,
+    /// Nothing more, ever: the segment is full, or sealed and read to its end.
+    Done,
+}
+
+pub(super) struct SegmentReader {
+    directory: Arc<dyn Directory>,
+    pub(super) index: u32,
+    source: Source,
+    before: Before,
+    guards: GuardContext,
+    /// The block that is being read.
+    block: u32,
+    /// Events of it that were given out.
+    given: u32,
+    /// Id of the last event given out, or before the segment.
+    last_given_id: u64,
+    /// Id of the last event, and chain value, before that block.
+    last_event_id: u64,
+    chain: u64,
+    events: u32,
+    window: Vec<u8>,
+    window_first: u32,
+}
+
+impl SegmentReader {
+    pub(super) fn open(directory: &Arc<dyn Directory>, index: u32, hot: bool, before: Before) -> Result<Self, Error> {
+        let source = if hot {
+            Source::Hot(Box::new(HotSegment::open(&**directory, index)?))
+        } else {
+            Source::Frozen(Box::new(FrozenSegment::open(&**directory, index)?))
+        };
+        let header = match &source {
+            Source::Hot(segment) => &segment.header,
+            Source::Frozen(segment) => segment.header(),
+        };
+        let guards = GuardContext { segment_index: index, created_ts_ns: header.created_ts_ns };
+        Ok(Self {
+            directory: Arc::clone(directory),
+            index,
+            source,
+            before,
+            guards,
+            block: 0,
+            given: 0,
+            last_given_id: before.last_event_id,
+            last_event_id: before.last_event_id,
+            chain: 0,
+            events: 0,
+            window: Vec::new(),
+            window_first: 0,
+        })
+    }
+
+    fn seal(&self) -> Option<Seal> {
+        match &self.source {
+            Source::Hot(segment) => segment.header.seal,
+            Source::Frozen(segment) => Some(*segment.seal()),
+        }
+    }
+
+    /// What the next segment follows on; meaningful once this one is done.
+    pub(super) fn after(&self) -> Before {
+        let seal = self.seal();
+        Before { last_event_id: self.last_event_id, link: seal.map(|seal| seal.last_chained_checksum) }
+    }
+
+    /// Where the reader stands.
+    pub(super) fn place(&self) -> (u32, u32, u32) {
+        (self.index, self.block, self.given)
+    }
+
+    /// Id of the last event given out, or before the segment.
+    pub(super) fn last_given_id(&self) -> u64 {
+        self.last_given_id
+    }
+
+    /// Whether its header tells all about it.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.seal().is_some()
+    }
+
+    pub(super) fn corrupt(&self, reason: Reason, detail: String) -> Error {
+        let kind = match self.source {
+            Source::Hot(_) => crate::format::SegmentNameKind::Hot,
+            Source::Frozen(_) => crate::format::SegmentNameKind::Frozen,
+        };
+        let name = crate::format::SegmentName::new(self.index, kind).to_string();
+        crate::segment::Corruption {
+            path: self.directory.path().join(name),
+            segment_index: self.index,
+            block: Some(self.block),
+            offset: Geometry::block_offset(self.block) as u64,
+            reason,
+            detail,
+        }
+        .into()
+    }
+
+    /// Adds the next events up to `limit` to `out`.
+    pub(super) fn read(&mut self, limit: Option<u64>, out: &mut Vec<Event>) -> Result<Round, Error> {
+        match &mut self.source {
+            Source::Frozen(_) => self.read_frozen(out),
+            Source::Hot(_) => self.read_hot(limit, out),
+        }
+    }
+
+    fn read_frozen(&mut self, out: &mut Vec<Event>) -> Result<Round, Error> {
+        let mut block = [0; BLOCK_BYTES];
+        let Source::Frozen(segment) = &mut self.source else { return Ok(Round::Done) };
+        if !segment.next_block(&mut block)? {
+            return self.hold_totals().map(|()| Round::Done);
+        }
+        let verdict = judge_block(&block, &self.context());
+        self.hold_finalized(&verdict)?;
+        self.give(&block, &verdict, None, out);
+        self.pass(&block, &verdict);
+        Ok(Round::Went)
+    }
+
+    fn read_hot(&mut self, limit: Option<u64>, out: &mut Vec<Event>) -> Result<Round, Error> {
+        let Source::Hot(segment) = &self.source else { return Ok(Round::Done) };
+        let (num_blocks, sealed) = (segment.geometry.num_blocks(), segment.header.seal);
+        if self.block >= sealed.map_or(num_blocks, |seal| seal.block_count) {
+            if sealed.is_some() {
+                self.hold_totals()?;
+            }
+            return Ok(Round::Done);
+        }
+        let block = self.hot_block(self.block)?;
+        let verdict = judge_block(&block, &self.context());
+        if verdict.state == BlockState::Newer {
+            let name = crate::format::SegmentName::new(self.index, crate::format::SegmentNameKind::Hot).to_string();
+            let offset = Geometry::block_offset(self.block) as u64;
+            return Err(Error::Newer { path: self.directory.path().join(name), offset });
+        }
+        if sealed.is_some() {
+            self.hold_finalized(&verdict)?;
+        } else {
+            self.hold_link(&verdict)?;
+        }
+        let all = self.give(&block, &verdict, limit, out);
+        let passes = sealed.is_some()
+            || verdict.accepted == EVENTS_PER_BLOCK
+            || self.is_followed(&block, &verdict, num_blocks)?;
+        if all && passes {
+            self.pass(&block, &verdict);
+            return Ok(Round::Went);
+        }
+        Ok(if out.is_empty() { Round::Nothing } else { Round::Went })
+    }
+
+    /// Looks again at a segment that gave nothing more: new bytes, perhaps a new header. `true` when there is reason to read on.
+    pub(super) fn refresh(&mut self) -> Result<bool, Error> {
+        self.window.clear();
+        let Source::Hot(segment) = &self.source else { return Ok(false) };
+        let old = segment.header;
+        match HotSegment::open(&*self.directory, self.index) {
+            Ok(new) if new.header.created_ts_ns == old.created_ts_ns => {
+                if old.seal.is_some() && new.header.seal.is_none() {
+                    self.step_back(&old.seal);
+                }
+                let changed = new.header != old || new.header.seal.is_none();
+                self.source = Source::Hot(Box::new(new));
+                Ok(changed)
+            }
+            // Frozen or retired meanwhile, or an empty one that was prepared anew: the open descriptor still has this one's bytes.
+            Ok(_) => Ok(false),
+            Err(crate::segment::Error::Io(error)) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A sealed segment is being written on: its partial last block, read to its end, is open again.
+    fn step_back(&mut self, seal: &Option<Seal>) {
+        let Some(seal) = seal else { return };
+        let partial = seal.event_count % EVENTS_PER_BLOCK;
+        if self.block == seal.block_count && self.block > 0 && partial > 0 {
+            self.reopened(partial);
+        }
+    }
+
+    fn reopened(&mut self, given: u32) {
+        // The block must be judged with what came before it; that is found by reading the segment again from its start.
+        let (block, events) = (self.block - 1, self.events - given);
+        let before = self.before;
+        (self.block, self.given, self.last_event_id, self.chain, self.events) = (0, 0, before.last_event_id, 0, 0);
+        while self.block < block {
+            let Ok(bytes) = self.hot_block(self.block) else { return };
+            let verdict = judge_block(&bytes, &self.context());
+            if verdict.accepted == 0 {
+                return;
+            }
+            self.pass(&bytes, &verdict);
+        }
+        debug_assert_eq!(self.events, events);
+        self.given = given;
+    }
+
+    fn context(&self) -> BlockContext {
+        BlockContext {
+            block_index: self.block,
+            previous_last_id: self.last_event_id,
+            previous_chain: self.chain,
+            guards: self.guards,
+        }
+    }
+
+    fn hot_block(&mut self, index: u32) -> Result<Box<[u8; BLOCK_BYTES]>, Error> {
+        let Source::Hot(segment) = &self.source else { return Err(self.corrupt(Reason::Frozen, String::new())) };
+        let held = u32::try_from(self.window.len() / BLOCK_BYTES).unwrap_or(0);
+        if index < self.window_first || index >= self.window_first + held {
+            let blocks = READ_BLOCKS.min(segment.geometry.num_blocks() - index);
+            let name = segment.name.to_string();
+            let mut window = std::mem::take(&mut self.window);
+            window.resize(blocks as usize * BLOCK_BYTES, 0);
+            let read = segment.file.read_up_to(&mut window, Geometry::block_offset(index) as u64);
+            let read = read.at("read", self.directory.path(), &name)?;
+            window.truncate(read - read % BLOCK_BYTES);
+            self.window = window;
+            self.window_first = index;
+        }
+        let place = (index - self.window_first) as usize;
+        match self.window.as_chunks::<BLOCK_BYTES>().0.get(place) {
+            Some(block) => Ok(Box::new(*block)),
+            None => Err(self.corrupt(Reason::FileSize, "the file ends inside the block".into())),
+        }
+    }
+
+    /// Adds the block's accepted events that were not given yet and are within the limit; whether all of them are given now.
+    fn give(
+        &mut self,
+        block: &[u8; BLOCK_BYTES],
+        verdict: &BlockVerdict,
+        limit: Option<u64>,
+        out: &mut Vec<Event>,
+    ) -> bool {
+        let events = block[BLOCK_HEADER_BYTES..].as_chunks::<EVENT_BYTES>().0;
+        for event in &events[self.given.min(verdict.accepted) as usize..verdict.accepted as usize] {
+            if limit.is_some_and(|limit| u64_at(event, 0) > limit) {
+                return false;
+            }
+            let event = Event::from_bytes(event);
+            self.last_given_id = event.event_id;
+            out.push(event);
+            self.given += 1;
+        }
+        true
+    }
+
+    fn pass(&mut self, block: &[u8; BLOCK_BYTES], verdict: &BlockVerdict) {
+        self.chain = match verdict.state {
+            BlockState::Finalized(header) if u32::from(header.event_count) == verdict.accepted => {
+                header.chained_checksum
+            }
+            _ => xxh64(
+                &block[BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + verdict.accepted as usize * EVENT_BYTES],
+                self.chain,
+            ),
+        };
+        self.last_event_id = verdict.last_event_id;
+        self.events += verdict.accepted;
+        self.block += 1;
+        self.given = 0;
+    }
+
+    /// A block of a sealed segment holds exactly what its header says.
+    fn hold_finalized(&self, verdict: &BlockVerdict) -> Result<(), Error> {
+        match verdict.state {
+            BlockState::Finalized(_) => self.hold_link(verdict),
+            BlockState::Torn(reason) => Err(self.corrupt(reason, String::new())),
+            BlockState::Empty | BlockState::Open => {
+                Err(self.corrupt(Reason::Hole, "the sealed block has no header".into()))
+            }
+            BlockState::Newer => Err(self.corrupt(Reason::Version, String::new())),
+        }
+    }
+
+    fn hold_link(&self, verdict: &BlockVerdict) -> Result<(), Error> {
+        let (0, BlockState::Finalized(header), Some(expected)) = (self.block, verdict.state, self.before.link) else {
+            return Ok(());
+        };
+        if header.flags & FLAG_LINK == 0 || header.link == expected {
+            return Ok(());
+        }
+        Err(self.corrupt(Reason::Link, format!("expected {expected:016x}, found {:016x}", header.link)))
+    }
+
+    fn hold_totals(&self) -> Result<(), Error> {
+        let Some(seal) = self.seal() else { return Ok(()) };
+        let found = (self.block, self.events, self.chain);
+        let told = (seal.block_count, seal.event_count, seal.last_chained_checksum);
+        let last = seal.event_count == 0 || seal.last_event_id == self.last_event_id;
+        if found == told && last {
+            return Ok(());
+        }
+        let detail = format!("the header says {} blocks, {} events; found {}, {}", told.0, told.1, found.0, found.1);
+        Err(self.corrupt(Reason::SealedCounts, detail))
+    }
+
+    /// Whether a finalized block comes after a partial one: FlashStrike flushes such.
+    fn is_followed(
+        &mut self,
+        block: &[u8; BLOCK_BYTES],
+        verdict: &BlockVerdict,
+        num_blocks: u32,
+    ) -> Result<bool, Error> {
+        let BlockState::Finalized(header) = verdict.state else { return Ok(false) };
+        if self.block + 1 >= num_blocks || u32::from(header.event_count) != verdict.accepted || !verdict.rest_is_zero {
+            return Ok(false);
+        }
+        debug_assert_eq!(u64_at(block, 0), header.first_event_id);
+        let context = BlockContext {
+            block_index: self.block + 1,
+            previous_last_id: verdict.last_event_id,
+            previous_chain: header.chained_checksum,
+            guards: self.guards,
+        };
+        let next = self.hot_block(self.block + 1)?;
+        Ok(matches!(judge_block(&next, &context).state, BlockState::Finalized(_)))
+    }
+
+    /// The id of the segment's first event that can be accepted now.
+    pub(super) fn first_event_id(&mut self) -> Result<Option<u64>, Error> {
+        if let Some(seal) = self.seal() {
+            return Ok((seal.first_event_id != 0).then_some(seal.first_event_id));
+        }
+        let context = BlockContext { previous_last_id: 0, ..self.context() };
+        let context = BlockContext { block_index: 0, previous_chain: 0, ..context };
+        let block = self.hot_block(0)?;
+        let accepted = judge_block(&block, &context).accepted;
+        Ok((accepted > 0).then(|| u64_at(&*block, BLOCK_HEADER_BYTES)))
+    }
+
+    /// Whether the walk over this unsealed segment ends at a clean end; an error where valid data stands above it.
+    pub(super) fn hold_end(&self, later_in_use: bool) -> Result<(), Error> {
+        let Source::Hot(segment) = &self.source else { return Ok(()) };
+        if segment.header.seal.is_some() {
+            return Ok(());
+        }
+        let scan = crate::segment::scan_segment(&*self.directory, segment, self.before.last_event_id)?;
+        let dirty = scan.nonzero_end > scan.end_offset();
+        if scan.valid_above.is_some() || (dirty && later_in_use) {
+            return Err(self.corrupt(Reason::ValidAbove, scan.reason.text().into()));
+        }
+        Ok(())
+    }
+}

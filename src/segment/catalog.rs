@@ -1,0 +1,130 @@
+//! What lies in a log directory, by names alone: its cost does not depend on the size of the log.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::format::{
+    ID_FILE, ID_TEMP_FILE, META_FILE, META_TEMP_FILE, QUARANTINE_DIRECTORY, STAGE_DIRECTORY, STAGE_FILE,
+    STAGE_TEMP_FILE, SegmentName, SegmentNameKind, parse_lost_marker,
+};
+use crate::storage::{self, Directory, Place};
+
+/// The names of a log directory, sorted out.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// Indices with a `.wal`.
+    pub hot: BTreeSet<u32>,
+    /// Indices with a `.wal.lz4`.
+    pub frozen: BTreeSet<u32>,
+    /// Files that were on their way in or out.
+    pub leftovers: Vec<SegmentName>,
+    /// Temporary files of small files.
+    pub temporary: Vec<&'static str>,
+    /// Indices that an earlier salvage recorded as lost.
+    pub lost: BTreeSet<u32>,
+    /// Files in the quarantine, markers aside.
+    pub quarantined: u32,
+    /// Names that are not ours; never touched.
+    pub foreign: Vec<OsString>,
+}
+
+impl Catalog {
+    /// Reads the names.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn read(directory: &dyn Directory) -> Result<Self, storage::Error> {
+        let mut catalog = Self::default();
+        for name in directory.names().at("list", directory.path(), "")? {
+            catalog.add(name);
+        }
+        let quarantine = match directory.open_subdirectory(QUARANTINE_DIRECTORY) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(catalog),
+            other => other.at("open", directory.path(), QUARANTINE_DIRECTORY)?,
+        };
+        for name in quarantine.names().at("list", quarantine.path(), "")? {
+            match parse_lost_marker(name.as_bytes()) {
+                Some(index) => drop(catalog.lost.insert(index)),
+                None => catalog.quarantined = catalog.quarantined.saturating_add(1),
+            }
+        }
+        Ok(catalog)
+    }
+
+    fn add(&mut self, name: OsString) {
+        let temporary = [META_TEMP_FILE, ID_TEMP_FILE, STAGE_TEMP_FILE].into_iter().find(|known| name == **known);
+        if let Some(temporary) = temporary {
+            return self.temporary.push(temporary);
+        }
+        if [META_FILE, ID_FILE, STAGE_FILE, STAGE_DIRECTORY, QUARANTINE_DIRECTORY].iter().any(|known| name == **known) {
+            return;
+        }
+        match SegmentName::parse(name.as_bytes()) {
+            Some(SegmentName { index, kind: SegmentNameKind::Hot }) => drop(self.hot.insert(index)),
+            Some(SegmentName { index, kind: SegmentNameKind::Frozen }) => drop(self.frozen.insert(index)),
+            Some(leftover) => self.leftovers.push(leftover),
+            None => self.foreign.push(name),
+        }
+    }
+
+    /// All indices that have a file, in order.
+    #[must_use]
+    pub fn indices(&self) -> BTreeSet<u32> {
+        self.hot.union(&self.frozen).copied().collect()
+    }
+
+    /// Indices without a file between the first and the last; also before the first, above a segment whose retiring was cut
+    /// short. As ranges, both ends inclusive.
+    #[must_use]
+    pub fn missing(&self) -> Vec<(u32, u32)> {
+        let retired =
+            self.leftovers.iter().filter(|name| name.kind == SegmentNameKind::Retiring).map(|name| name.index).max();
+        let mut missing = Vec::new();
+        let mut before = retired;
+        for index in self.indices() {
+            match before {
+                Some(before) if index > before && index - before > 1 => missing.push((before + 1, index - 1)),
+                _ => {}
+            }
+            before = before.max(Some(index));
+        }
+        missing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn catalog(names: &[&str]) -> Catalog {
+        let mut catalog = Catalog::default();
+        names.iter().for_each(|name| catalog.add(name.into()));
+        catalog
+    }
+
+    #[test]
+    fn sorts_names_out() {
+        let catalog = catalog(&[
+            "FS.00000003.wal",
+            "FS.00000002.wal.lz4",
+            "FS.00000004.new",
+            "wal_meta.dat",
+            "walrec.id.tmp",
+            "x",
+        ]);
+        assert_eq!(catalog.indices().into_iter().collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(catalog.leftovers, [SegmentName::new(4, SegmentNameKind::New)]);
+        assert_eq!((catalog.temporary.len(), catalog.foreign.len()), (1, 1));
+    }
+
+    #[test]
+    fn sees_gaps_inside_and_above_a_retired_front() {
+        assert_eq!(catalog(&["FS.00000005.wal", "FS.00000006.wal"]).missing(), []);
+        assert_eq!(catalog(&["FS.00000001.wal", "FS.00000004.wal.lz4"]).missing(), [(2, 3)]);
+        assert_eq!(catalog(&["FS.00000004.del", "FS.00000005.wal"]).missing(), []);
+        assert_eq!(catalog(&["FS.00000003.del", "FS.00000005.wal"]).missing(), [(4, 4)]);
+        assert_eq!(catalog(&["FS.00000005.del", "FS.00000005.wal.lz4", "FS.00000006.wal"]).missing(), []);
+    }
+}

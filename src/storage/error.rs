@@ -1,0 +1,60 @@
+//! A failed call of the operating system, with its place.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What was tried, on which file, and what the system said.
+#[derive(Debug)]
+pub struct Error {
+    /// The operation, as one would say it: "write", "rename".
+    pub operation: &'static str,
+    /// The file or directory.
+    pub path: PathBuf,
+    /// The system's error.
+    pub source: io::Error,
+}
+
+impl Error {
+    /// Whether the system had no space, or no more of it for this user.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        is_no_space(&self.source)
+    }
+}
+
+/// ENOSPC or EDQUOT.
+pub(super) fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
+        || matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} {}: {}", self.operation, self.path.display(), self.source)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Names the place of a failed call.
+pub trait Place<T> {
+    /// `operation` on `name` in `directory`.
+    ///
+    /// # Errors
+    /// The same error, with its place.
+    fn at(self, operation: &'static str, directory: &Path, name: &str) -> Result<T, Error>;
+}
+
+impl<T> Place<T> for io::Result<T> {
+    fn at(self, operation: &'static str, directory: &Path, name: &str) -> Result<T, Error> {
+        self.map_err(|source| {
+            let path = if name.is_empty() { directory.to_path_buf() } else { directory.join(name) };
+            Error { operation, path, source }
+        })
+    }
+}

@@ -1,0 +1,79 @@
+//! A forked child keeps no lock.
+//!
+//! `flock` belongs to the open file description, which a child shares: without this, a child that outlives its killed
+//! parent would keep the log locked. So descriptors that carry a lock are listed here, and closed in the child by a
+//! handler of `pthread_atfork`, registered once, at the first lock. The handler runs between fork and anything else in the
+//! child: it touches only atomics and calls only `close`, both allowed there.
+#![allow(unsafe_code, reason = "registers a handler with pthread_atfork and closes descriptors in it")]
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+const NONE: RawFd = -1;
+/// Two locks a recorder: 2,048 recorders in one process.
+const MOST_LOCKS: usize = 4096;
+
+static LOCKED: [AtomicI32; MOST_LOCKS] = [const { AtomicI32::new(NONE) }; MOST_LOCKS];
+static REGISTERED: OnceLock<i32> = OnceLock::new();
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn in_child() {
+    FORKED.store(true, Ordering::Relaxed);
+    for entry in &LOCKED {
+        let descriptor = entry.swap(NONE, Ordering::Relaxed);
+        if descriptor != NONE {
+            // SAFETY: the descriptor was open in the parent when it forked, and the child has just been made; its owner
+            // never closes it here because `LockedDescriptor::drop` sees the entry gone.
+            unsafe { libc::close(descriptor) };
+        }
+    }
+}
+
+/// Whether this process was forked from one that held a lock.
+#[must_use]
+pub fn is_forked_child() -> bool {
+    FORKED.load(Ordering::Relaxed)
+}
+
+/// A descriptor with a lock on it: closed when dropped, and in a forked child at once.
+#[derive(Debug)]
+pub(super) struct LockedDescriptor {
+    descriptor: Option<OwnedFd>,
+    entry: usize,
+}
+
+impl LockedDescriptor {
+    /// Takes the exclusive lock on what `descriptor` has open; `None` when another holds it.
+    pub(super) fn try_lock(descriptor: OwnedFd) -> io::Result<Option<Self>> {
+        // SAFETY: the handler is a plain function that follows the rules for a forked child.
+        let registered = *REGISTERED.get_or_init(|| unsafe { libc::pthread_atfork(None, None, Some(in_child)) });
+        if registered != 0 {
+            return Err(io::Error::from_raw_os_error(registered));
+        }
+        // SAFETY: the descriptor is open.
+        if unsafe { libc::flock(descriptor.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+            let error = io::Error::last_os_error();
+            return if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) };
+        }
+        let raw = descriptor.as_raw_fd();
+        let free = |entry: &AtomicI32| entry.compare_exchange(NONE, raw, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        match LOCKED.iter().position(free) {
+            Some(entry) => Ok(Some(Self { descriptor: Some(descriptor), entry })),
+            None => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+        }
+    }
+}
+
+impl Drop for LockedDescriptor {
+    fn drop(&mut self) {
+        let Some(descriptor) = self.descriptor.take() else { return };
+        let ours =
+            LOCKED[self.entry].compare_exchange(descriptor.as_raw_fd(), NONE, Ordering::Relaxed, Ordering::Relaxed);
+        if ours.is_err() {
+            // Closed in this forked child already; the number may be another file's by now.
+            std::mem::forget(descriptor);
+        }
+    }
+}

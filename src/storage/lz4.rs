@@ -1,0 +1,164 @@
+//! Reading of LZ4 frames (`docs/FORMAT.md`, "Frozen segment").
+//!
+//! A frozen segment is one or several standard frames, one after another. The decoder of `lz4_flex` gives a frame that is
+//! cut before its end mark as an end of stream, and stops after each frame; so the end mark and the next frame are
+//! looked after here, and nothing is ever allocated by a size the file claims.
+
+use std::io::{self, Read};
+
+use lz4_flex::frame::FrameDecoder;
+
+use super::File;
+
+const READ_BYTES: usize = 1 << 18;
+
+/// The decoded bytes of a frozen segment, in order. Memory: the decoder's two blocks of at most 4 MiB and 256 KiB.
+pub struct FrozenReader {
+    decoder: FrameDecoder<FileStream>,
+}
+
+impl std::fmt::Debug for FrozenReader {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("FrozenReader")
+    }
+}
+
+impl FrozenReader {
+    /// Reads `file` from its start.
+    #[must_use]
+    pub fn new(file: Box<dyn File>) -> Self {
+        let buffer = vec![0; READ_BYTES].into_boxed_slice();
+        let stream = FileStream { file, offset: 0, buffer, begin: 0, end: 0, frame: FrameWalk::Between };
+        Self { decoder: FrameDecoder::new(stream) }
+    }
+
+    /// Fills `buffer` from the decoded bytes; gives fewer only where they end: at the file's end, after an end mark.
+    ///
+    /// # Errors
+    /// The file's own; `InvalidData` for what is no LZ4 frame, a checksum that does not hold, or a frame without its end.
+    pub fn read_up_to(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match self.decoder.read(&mut buffer[done..]).map_err(about_the_data)? {
+                0 if !matches!(self.decoder.get_ref().frame, FrameWalk::Between) => {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "an LZ4 frame is cut before its end mark"));
+                }
+                // The decoder stops after each frame: go on unless the file ends here too.
+                0 if self.decoder.get_mut().at_end()? => break,
+                read => done += read,
+            }
+        }
+        Ok(done)
+    }
+}
+
+/// Errors of the file pass; everything else the decoder says is about the data.
+fn about_the_data(error: io::Error) -> io::Error {
+    if error.raw_os_error().is_some() { error } else { io::Error::new(io::ErrorKind::InvalidData, error.to_string()) }
+}
+
+/// A file as a stream that knows whether it stands between two frames.
+struct FileStream {
+    file: Box<dyn File>,
+    offset: u64,
+    buffer: Box<[u8]>,
+    begin: usize,
+    end: usize,
+    frame: FrameWalk,
+}
+
+impl FileStream {
+    fn fill(&mut self) -> io::Result<()> {
+        if self.begin == self.end {
+            self.begin = 0;
+            self.end = self.file.read_at(&mut self.buffer, self.offset)?;
+            self.offset += self.end as u64;
+        }
+        Ok(())
+    }
+
+    fn at_end(&mut self) -> io::Result<bool> {
+        self.fill()?;
+        Ok(self.begin == self.end)
+    }
+}
+
+impl Read for FileStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.fill()?;
+        let count = buffer.len().min(self.end - self.begin);
+        let bytes = &self.buffer[self.begin..self.begin + count];
+        buffer[..count].copy_from_slice(bytes);
+        self.frame.pass(bytes);
+        self.begin += count;
+        Ok(count)
+    }
+}
+
+/// Where in the structure of frames the bytes passed so far end. It follows sizes only; the decoder judges the content.
+#[derive(Clone, Copy, Debug)]
+enum FrameWalk {
+    /// No byte of a frame, or a whole one.
+    Between,
+    /// In the magic and the descriptor's flags: `seen` of 5 bytes.
+    Start { seen: u32 },
+    /// In the rest of the descriptor.
+    Descriptor { left: u32, flags: u8 },
+    /// In a block's size: `seen` of 4 bytes, little-endian.
+    Size { seen: u32, size: u32, flags: u8 },
+    /// In a block, its checksum included.
+    Block { left: u32, flags: u8 },
+    /// In the content checksum.
+    Checksum { left: u32 },
+}
+
+const FLAG_CONTENT_CHECKSUM: u8 = 1 << 2;
+const FLAG_CONTENT_SIZE: u8 = 1 << 3;
+const FLAG_BLOCK_CHECKSUM: u8 = 1 << 4;
+const FLAG_DICTIONARY: u8 = 1;
+
+impl FrameWalk {
+    fn pass(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Some((&first, after)) = rest.split_first() {
+            if let Self::Block { left, flags } = *self {
+                let step = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+                rest = &rest[step..];
+                let left = left - u32::try_from(step).unwrap_or(left);
+                *self = if left == 0 { Self::Size { seen: 0, size: 0, flags } } else { Self::Block { left, flags } };
+            } else {
+                self.step(first);
+                rest = after;
+            }
+        }
+    }
+
+    fn step(&mut self, byte: u8) {
+        *self = match *self {
+            Self::Between => Self::Start { seen: 1 },
+            Self::Start { seen: 4 } => {
+                let has = |flag: u8, bytes: u32| if byte & flag != 0 { bytes } else { 0 };
+                // The block descriptor and the header checksum, and what the flags add.
+                Self::Descriptor { left: 2 + has(FLAG_CONTENT_SIZE, 8) + has(FLAG_DICTIONARY, 4), flags: byte }
+            }
+            Self::Start { seen } => Self::Start { seen: seen + 1 },
+            Self::Descriptor { left: 1, flags } => Self::Size { seen: 0, size: 0, flags },
+            Self::Descriptor { left, flags } => Self::Descriptor { left: left - 1, flags },
+            Self::Size { seen, size, flags } => {
+                let size = size | u32::from(byte) << (8 * seen);
+                match (seen, size & 0x7fff_ffff) {
+                    (3, 0) if flags & FLAG_CONTENT_CHECKSUM != 0 => Self::Checksum { left: 4 },
+                    (3, 0) => Self::Between,
+                    (3, left) => {
+                        let checksum = if flags & FLAG_BLOCK_CHECKSUM != 0 { 4 } else { 0 };
+                        Self::Block { left: left.saturating_add(checksum), flags }
+                    }
+                    _ => Self::Size { seen: seen + 1, size, flags },
+                }
+            }
+            Self::Checksum { left: 1 } => Self::Between,
+            Self::Checksum { left } => Self::Checksum { left: left - 1 },
+            Self::Block { .. } => *self,
+        };
+    }
+}

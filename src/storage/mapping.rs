@@ -1,0 +1,206 @@
+//! Memory: the one file that maps any.
+//!
+//! Three kinds: a stage slot's image ([`Mapping`]: shared memory of a file, or pages of the heap in the simulation), the
+//! append thread's cursor page ([`CursorPage`]: private, zeroed in a forked child), and page-aligned buffers for direct
+//! writes ([`PageBuffer`]). Unsafe code here creates and frees memory and hands out pointers; who may touch which byte
+//! when is the stage's rule and is stated there. Invariants:
+//! 1. A mapping is made once, at open, and lives until its owner is dropped: nothing here unmaps, protects or advises
+//!    while appends run.
+//! 2. Every pointer handed out is page-aligned and covers `len` bytes.
+#![allow(unsafe_code, reason = "maps memory and hands out pointers to it")]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use crate::format::PAGE_BYTES;
+
+/// Zeroed pages of the heap, freed with their last owner.
+pub struct HeapPages {
+    start: NonNull<u8>,
+    layout: Layout,
+}
+
+// SAFETY: the pages belong to this object alone; what is read and written through its pointer is the users' rule.
+unsafe impl Send for HeapPages {}
+// SAFETY: as above; the object itself gives out nothing but the pointer.
+unsafe impl Sync for HeapPages {}
+
+impl HeapPages {
+    /// `bytes` rounded up to whole pages, at least one, all zero.
+    #[must_use]
+    pub fn zeroed(bytes: usize) -> Self {
+        let bytes = bytes.max(1).next_multiple_of(PAGE_BYTES);
+        let layout = Layout::from_size_align(bytes, PAGE_BYTES).unwrap_or(Layout::new::<u64>());
+        assert!(layout.size() >= bytes, "page count overflows");
+        // SAFETY: the layout's size is not zero.
+        let Some(start) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
+        Self { start, layout }
+    }
+
+    /// The first byte.
+    #[must_use]
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.start.as_ptr()
+    }
+
+    /// Bytes, whole pages.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.layout.size()
+    }
+
+    /// Never: there is at least one page.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+}
+
+impl Drop for HeapPages {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `zeroed` with this layout, freed once.
+        unsafe { dealloc(self.start.as_ptr(), self.layout) }
+    }
+}
+
+impl fmt::Debug for HeapPages {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "HeapPages({} bytes)", self.len())
+    }
+}
+
+enum Owner {
+    Shared(MmapRaw),
+    Heap(Arc<HeapPages>),
+}
+
+/// Bytes of a file in memory, shared with whoever else maps them.
+pub struct Mapping {
+    owner: Owner,
+    len: usize,
+}
+
+impl Mapping {
+    /// Maps the first `len` bytes of `file`, shared, every page present before this returns.
+    pub(super) fn shared(file: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        let map = MmapOptions::new().len(len).populate().map_raw(&file)?;
+        Ok(Self { owner: Owner::Shared(map), len })
+    }
+
+    /// The first `len` bytes of pages of the heap: what a simulated file maps to.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    #[must_use]
+    pub fn heap(pages: Arc<HeapPages>, len: usize) -> Self {
+        assert!(len <= pages.len(), "mapping longer than its pages");
+        Self { owner: Owner::Heap(pages), len }
+    }
+
+    /// The first byte; valid for reads and writes of [`Self::len`] bytes for as long as this object lives.
+    #[must_use]
+    pub fn as_ptr(&self) -> *mut u8 {
+        match &self.owner {
+            Owner::Shared(map) => map.as_mut_ptr(),
+            Owner::Heap(pages) => pages.as_ptr(),
+        }
+    }
+
+    /// Bytes mapped.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is mapped.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Keeps the mapping in memory; `false` when the limit of this process does not allow it.
+    #[must_use]
+    pub fn lock_in_memory(&self) -> bool {
+        match &self.owner {
+            Owner::Shared(map) => map.lock().is_ok(),
+            Owner::Heap(_) => true,
+        }
+    }
+}
+
+impl fmt::Debug for Mapping {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Mapping({} bytes)", self.len)
+    }
+}
+
+/// One private page that reads as zero in a forked child.
+///
+/// So the append thread's cursor meets its end there, and the slow path sees the fork, without any check on the hot path.
+pub struct CursorPage {
+    map: MmapRaw,
+}
+
+impl CursorPage {
+    /// A zeroed page.
+    ///
+    /// # Errors
+    /// The system's: no memory, or no MADV_WIPEONFORK (Linux before 4.14).
+    pub fn new() -> io::Result<Self> {
+        let map = MmapRaw::from(MmapOptions::new().len(PAGE_BYTES).populate().map_anon()?);
+        // SAFETY: the range is the private anonymous mapping just made; the advice changes only what a child sees.
+        let result = unsafe { libc::madvise(map.as_mut_ptr().cast(), PAGE_BYTES, libc::MADV_WIPEONFORK) };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { map })
+    }
+
+    /// The page.
+    #[must_use]
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.map.as_mut_ptr()
+    }
+}
+
+impl fmt::Debug for CursorPage {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("CursorPage")
+    }
+}
+
+/// A page-aligned buffer of one owner, for direct reads and writes.
+#[derive(Debug)]
+pub struct PageBuffer {
+    pages: HeapPages,
+}
+
+impl PageBuffer {
+    /// At least `bytes` bytes, whole pages, zero.
+    #[must_use]
+    pub fn zeroed(bytes: usize) -> Self {
+        Self { pages: HeapPages::zeroed(bytes) }
+    }
+}
+
+impl std::ops::Deref for PageBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the pages are initialized, belong to this object alone, and are borrowed with it.
+        unsafe { std::slice::from_raw_parts(self.pages.as_ptr(), self.pages.len()) }
+    }
+}
+
+impl std::ops::DerefMut for PageBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.pages.as_ptr(), self.pages.len()) }
+    }
+}

@@ -1,0 +1,408 @@
+//! The real operating system: Linux, through descriptors pinned below one directory.
+//!
+//! Every call is one system call with its errors passed on; EINTR is retried. Descriptors are close-on-exec. Files are
+//! opened without following links and without blocking, and refused unless they are regular.
+#![allow(unsafe_code, reason = "calls libc where std has no call relative to a directory descriptor")]
+
+use std::ffi::{CStr, CString, OsString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::fork::LockedDescriptor;
+use super::mapping::{Mapping, PageBuffer};
+use super::{Access, Directory, DirectoryAttributes, DirectoryIdentity, File, FileAttributes, System};
+use crate::format::Id128;
+
+const DIRECTORY_MODE: libc::mode_t = 0o700;
+const FILE_MODE: libc::c_uint = 0o600;
+/// FS_IOC_SETFLAGS and the flag for "no copy on write", from the kernel's `linux/fs.h`.
+const FS_IOC_SETFLAGS: libc::c_ulong = 0x4008_6602;
+const FS_NOCOW_FL: libc::c_long = 0x0080_0000;
+const ZERO_BYTES: usize = 1 << 20;
+
+/// The machine the process runs on.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct RealSystem;
+
+/// The result of a call that gives -1 for an error; EINTR runs it again.
+fn call(mut run: impl FnMut() -> i64) -> io::Result<i64> {
+    loop {
+        let result = run();
+        if result >= 0 {
+            return Ok(result);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+fn owned(descriptor: i64) -> io::Result<OwnedFd> {
+    let raw = RawFd::try_from(descriptor).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    // SAFETY: the system has just given this descriptor to the only caller.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+fn c_string(bytes: &[u8]) -> io::Result<CString> {
+    CString::new(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+/// A plain name: no path may sneak in.
+fn c_name(name: &str) -> io::Result<CString> {
+    if name.is_empty() || name == "." || name == ".." || name.contains('/') {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    c_string(name.as_bytes())
+}
+
+fn open_at(directory: RawFd, name: &CStr, flags: libc::c_int) -> io::Result<OwnedFd> {
+    let flags = flags | libc::O_CLOEXEC;
+    // SAFETY: the name is a C string that outlives the call.
+    owned(call(|| i64::from(unsafe { libc::openat(directory, name.as_ptr(), flags, FILE_MODE) }))?)
+}
+
+fn stat_of(descriptor: RawFd) -> io::Result<libc::stat> {
+    // SAFETY: all-zero bytes are a valid `stat`.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open and `stat` may be written.
+    call(|| i64::from(unsafe { libc::fstat(descriptor, &raw mut stat) }))?;
+    Ok(stat)
+}
+
+fn file_system_type(descriptor: RawFd) -> io::Result<i64> {
+    // SAFETY: all-zero bytes are a valid `statfs`.
+    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open and `stat` may be written.
+    call(|| i64::from(unsafe { libc::fstatfs(descriptor, &raw mut stat) }))?;
+    Ok(stat.f_type)
+}
+
+impl System for RealSystem {
+    fn open_directory(&self, path: &Path, follow: bool) -> io::Result<Arc<dyn Directory>> {
+        let name = c_string(path.as_os_str().as_bytes())?;
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | if follow { 0 } else { libc::O_NOFOLLOW };
+        let descriptor = open_at(libc::AT_FDCWD, &name, flags)?;
+        Ok(Arc::new(RealDirectory::new(descriptor, path.to_path_buf())))
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<bool> {
+        let name = c_string(path.as_os_str().as_bytes())?;
+        // SAFETY: the name is a C string that outlives the call.
+        match call(|| i64::from(unsafe { libc::mkdir(name.as_ptr(), DIRECTORY_MODE) })) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+            other => other?,
+        };
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        self.open_directory(parent, true)?.sync()?;
+        Ok(true)
+    }
+
+    fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_dir(path)
+    }
+
+    fn rename_directory(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from, to) = (c_string(from.as_os_str().as_bytes())?, c_string(to.as_os_str().as_bytes())?);
+        rename_no_replace(libc::AT_FDCWD, &from, libc::AT_FDCWD, &to)
+    }
+
+    fn absolute_path(&self, path: &Path) -> io::Result<PathBuf> {
+        std::fs::canonicalize(path)
+    }
+
+    fn boot_id(&self) -> io::Result<Id128> {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        Id128::parse(text.trim_end()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    fn random_id(&self) -> io::Result<Id128> {
+        let mut bytes = [0_u8; 16];
+        // SAFETY: the buffer has 16 bytes; requests up to 256 bytes are never cut short.
+        let got = call(|| unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } as i64)?;
+        if got == 16 { Ok(Id128(bytes)) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    fn realtime_ns(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+fn rename_no_replace(from_directory: RawFd, from: &CStr, to_directory: RawFd, to: &CStr) -> io::Result<()> {
+    // SAFETY: both names are C strings that outlive the calls.
+    let renamed = call(|| {
+        i64::from(unsafe {
+            libc::renameat2(from_directory, from.as_ptr(), to_directory, to.as_ptr(), libc::RENAME_NOREPLACE)
+        })
+    });
+    match renamed {
+        // A file system without the flag: a link never replaces either.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            // SAFETY: as above.
+            call(|| i64::from(unsafe { libc::linkat(from_directory, from.as_ptr(), to_directory, to.as_ptr(), 0) }))?;
+            // SAFETY: as above.
+            call(|| i64::from(unsafe { libc::unlinkat(from_directory, from.as_ptr(), 0) })).map(drop)
+        }
+        other => other.map(drop),
+    }
+}
+
+#[derive(Debug)]
+struct RealDirectory {
+    descriptor: OwnedFd,
+    path: PathBuf,
+    lock: Mutex<Option<LockedDescriptor>>,
+}
+
+impl RealDirectory {
+    fn new(descriptor: OwnedFd, path: PathBuf) -> Self {
+        Self { descriptor, path, lock: Mutex::new(None) }
+    }
+
+    fn raw(&self) -> RawFd {
+        self.descriptor.as_raw_fd()
+    }
+
+    fn open(&self, name: &str, access: Access, extra: libc::c_int) -> io::Result<Box<dyn File>> {
+        let name = c_name(name)?;
+        let base = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | extra;
+        let descriptor = match access {
+            Access::Read => open_at(self.raw(), &name, base | libc::O_RDONLY)?,
+            Access::Write => open_at(self.raw(), &name, base | libc::O_RDWR)?,
+            Access::WriteDirect => match open_at(self.raw(), &name, base | libc::O_RDWR | libc::O_DIRECT) {
+                // The file system has no direct I/O; some have made the file by then.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                    open_at(self.raw(), &name, (base & !libc::O_EXCL) | libc::O_RDWR)?
+                }
+                other => other?,
+            },
+        };
+        if stat_of(descriptor.as_raw_fd())?.st_mode & libc::S_IFMT != libc::S_IFREG {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(Box::new(RealFile { descriptor }))
+    }
+}
+
+impl Directory for RealDirectory {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn attributes(&self) -> io::Result<DirectoryAttributes> {
+        let stat = stat_of(self.raw())?;
+        // SAFETY: the call has no conditions.
+        let user = unsafe { libc::geteuid() };
+        Ok(DirectoryAttributes {
+            identity: DirectoryIdentity { device: stat.st_dev, inode: stat.st_ino },
+            mode: stat.st_mode & 0o7777,
+            owned: stat.st_uid == user,
+            in_memory: file_system_type(self.raw())? == libc::TMPFS_MAGIC,
+        })
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        // A description of its own: the lock must not depend on who else shares the pinned one.
+        let descriptor = open_at(self.raw(), c".", libc::O_RDONLY | libc::O_DIRECTORY)?;
+        let lock = LockedDescriptor::try_lock(descriptor)?;
+        let locked = lock.is_some();
+        if locked {
+            *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = lock;
+        }
+        Ok(locked)
+    }
+
+    fn names(&self) -> io::Result<Vec<OsString>> {
+        let descriptor = open_at(self.raw(), c".", libc::O_RDONLY | libc::O_DIRECTORY)?;
+        let stream = DirectoryStream::new(descriptor)?;
+        let mut names = Vec::new();
+        while let Some(name) = stream.next()? {
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn open_file(&self, name: &str, access: Access) -> io::Result<Box<dyn File>> {
+        self.open(name, access, 0)
+    }
+
+    fn create_file(&self, name: &str, access: Access) -> io::Result<Box<dyn File>> {
+        let file = self.open(name, access, libc::O_CREAT | libc::O_EXCL)?;
+        Ok(file)
+    }
+
+    fn open_subdirectory(&self, name: &str) -> io::Result<Arc<dyn Directory>> {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        let descriptor = open_at(self.raw(), &c_name(name)?, flags)?;
+        Ok(Arc::new(Self::new(descriptor, self.path.join(name))))
+    }
+
+    fn create_subdirectory(&self, name: &str) -> io::Result<bool> {
+        let name = c_name(name)?;
+        // SAFETY: the name is a C string that outlives the call.
+        match call(|| i64::from(unsafe { libc::mkdirat(self.raw(), name.as_ptr(), DIRECTORY_MODE) })) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            other => other.map(|_| true),
+        }
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let (from, to) = (c_name(from)?, c_name(to)?);
+        // SAFETY: both names are C strings that outlive the call.
+        call(|| i64::from(unsafe { libc::renameat(self.raw(), from.as_ptr(), self.raw(), to.as_ptr()) })).map(drop)
+    }
+
+    fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
+        rename_no_replace(self.raw(), &c_name(from)?, self.raw(), &c_name(to)?)
+    }
+
+    fn move_into(&self, from: &str, subdirectory: &str, to: &str) -> io::Result<()> {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        let target = open_at(self.raw(), &c_name(subdirectory)?, flags)?;
+        rename_no_replace(self.raw(), &c_name(from)?, target.as_raw_fd(), &c_name(to)?)
+    }
+
+    fn remove_file(&self, name: &str) -> io::Result<()> {
+        let name = c_name(name)?;
+        // SAFETY: the name is a C string that outlives the call.
+        call(|| i64::from(unsafe { libc::unlinkat(self.raw(), name.as_ptr(), 0) })).map(drop)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        // SAFETY: the descriptor is open.
+        call(|| i64::from(unsafe { libc::fsync(self.raw()) })).map(drop)
+    }
+}
+
+/// A `DIR` of the C library.
+struct DirectoryStream(std::ptr::NonNull<libc::DIR>);
+
+impl DirectoryStream {
+    fn new(descriptor: OwnedFd) -> io::Result<Self> {
+        // SAFETY: the descriptor is an open directory; on success the stream owns it.
+        let stream = unsafe { libc::fdopendir(descriptor.as_raw_fd()) };
+        let stream = std::ptr::NonNull::new(stream).ok_or_else(io::Error::last_os_error)?;
+        std::mem::forget(descriptor);
+        Ok(Self(stream))
+    }
+
+    fn next(&self) -> io::Result<Option<OsString>> {
+        // SAFETY: the address is this thread's errno. readdir tells its end from an error by errno alone.
+        unsafe { *libc::__errno_location() = 0 };
+        // SAFETY: the stream is open and used by one thread.
+        let entry = unsafe { libc::readdir64(self.0.as_ptr()) };
+        if entry.is_null() {
+            let error = io::Error::last_os_error();
+            return if error.raw_os_error() == Some(0) { Ok(None) } else { Err(error) };
+        }
+        // SAFETY: the entry is valid until the next call; its name is a C string.
+        let name = unsafe { CStr::from_ptr((&raw const (*entry).d_name).cast()) };
+        Ok(Some(OsString::from_vec(name.to_bytes().to_vec())))
+    }
+}
+
+impl Drop for DirectoryStream {
+    fn drop(&mut self) {
+        // SAFETY: the stream is open and closed once.
+        unsafe { libc::closedir(self.0.as_ptr()) };
+    }
+}
+
+#[derive(Debug)]
+struct RealFile {
+    descriptor: OwnedFd,
+}
+
+impl RealFile {
+    fn raw(&self) -> RawFd {
+        self.descriptor.as_raw_fd()
+    }
+}
+
+fn offset_of(offset: u64) -> io::Result<libc::off_t> {
+    libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+fn byte_count(result: i64) -> usize {
+    usize::try_from(result).unwrap_or(0)
+}
+
+impl File for RealFile {
+    fn attributes(&self) -> io::Result<FileAttributes> {
+        let stat = stat_of(self.raw())?;
+        Ok(FileAttributes { bytes: u64::try_from(stat.st_size).unwrap_or(0), links: stat.st_nlink })
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let offset = offset_of(offset)?;
+        // SAFETY: the buffer may be written for its length.
+        let read = || unsafe { libc::pread(self.raw(), buffer.as_mut_ptr().cast(), buffer.len(), offset) } as i64;
+        call(read).map(byte_count)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let offset = offset_of(offset)?;
+        // SAFETY: the bytes may be read for their length.
+        let write = || unsafe { libc::pwrite(self.raw(), bytes.as_ptr().cast(), bytes.len(), offset) } as i64;
+        call(write).map(byte_count)
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        let len = offset_of(bytes)?;
+        if file_system_type(self.raw())? == libc::BTRFS_SUPER_MAGIC {
+            let flags = FS_NOCOW_FL;
+            // Only helps, and only while the file is empty: a refusal is no error.
+            // SAFETY: the request reads one long.
+            unsafe { libc::ioctl(self.raw(), FS_IOC_SETFLAGS, &raw const flags) };
+        }
+        // SAFETY: the descriptor is open.
+        match call(|| i64::from(unsafe { libc::fallocate(self.raw(), 0, 0, len) })) {
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => self.fill_with_zeros(bytes),
+            other => other.map(drop),
+        }
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        let len = offset_of(bytes)?;
+        // SAFETY: the descriptor is open.
+        call(|| i64::from(unsafe { libc::ftruncate(self.raw(), len) })).map(drop)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        // SAFETY: the descriptor is open.
+        call(|| i64::from(unsafe { libc::fdatasync(self.raw()) })).map(drop)
+    }
+
+    fn drop_cache(&self) {
+        // SAFETY: the descriptor is open; the call is a hint.
+        unsafe { libc::posix_fadvise(self.raw(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    }
+
+    fn map(&self, bytes: usize) -> io::Result<Mapping> {
+        Mapping::shared(self.descriptor.as_fd(), bytes)
+    }
+}
+
+impl RealFile {
+    /// Allocates by writing, where the file system cannot do it otherwise. Only bytes above the present end are written.
+    fn fill_with_zeros(&self, bytes: u64) -> io::Result<()> {
+        let zeros = PageBuffer::zeroed(ZERO_BYTES);
+        let mut offset = self.attributes()?.bytes;
+        while offset < bytes {
+            let step = usize::try_from(bytes - offset).unwrap_or(ZERO_BYTES).min(ZERO_BYTES);
+            (self as &dyn File).write_all_at(&zeros[..step], offset)?;
+            offset += step as u64;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,250 @@
+//! The runner of worker threads: idle strategy, stop token, panic fence and join, owned in one place.
+//!
+//! A worker is a duty cycle that knows nothing of threads, so that tests call `do_work` by hand. The runner calls it until
+//! it is told to stop, sleeps on the worker's bell when there was nothing to do (first the worker's short interval, after
+//! some idle rounds its long one), and then calls `on_close` once. All signals are blocked in the thread. An error or a panic
+//! ends the thread and is handed to `on_failure`, once.
+#![allow(unsafe_code, reason = "blocks signals, pins the thread and names it through libc")]
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::bell::Bell;
+
+/// Idle rounds before the long sleep.
+const SHORT_SLEEPS: u32 = 16;
+
+/// A duty cycle.
+pub trait Worker: Send {
+    /// What a failing duty cycle says.
+    type Error: std::fmt::Display + Send;
+    /// The thread's name, at most 15 bytes.
+    const NAME: &'static str;
+
+    /// Does what can be done now; the count of things done, 0 when there was nothing.
+    ///
+    /// # Errors
+    /// Ends the worker; what it means is the owner's business.
+    fn do_work(&mut self) -> Result<usize, Self::Error>;
+
+    /// Does what is left when the worker is told to stop.
+    ///
+    /// # Errors
+    /// As [`Self::do_work`].
+    fn on_close(&mut self) -> Result<(), Self::Error>;
+
+    /// How long to sleep after an idle round, and after many.
+    fn idle_sleeps(&self) -> (Duration, Duration);
+}
+
+/// Tells workers to stop.
+#[derive(Debug, Default)]
+pub struct Stop(AtomicBool);
+
+impl Stop {
+    /// Told once, for good.
+    pub fn request(&self) {
+        // Release: partner of the acquire in `requested`; what the owner did before is seen by `on_close`.
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it was told.
+    pub fn requested(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Why a worker's thread ended early.
+#[derive(Debug)]
+pub enum RunnerError {
+    /// The worker's own error.
+    Failed(String),
+    /// It panicked.
+    Panicked(String),
+}
+
+impl std::fmt::Display for RunnerError {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Failed(text) => out.write_str(text),
+            Self::Panicked(text) => write!(out, "panic: {text}"),
+        }
+    }
+}
+
+/// A running worker. [`Self::stop_and_join`] gives the worker back; dropping it without that leaves the thread alone.
+#[derive(Debug)]
+pub struct WorkerThread<W> {
+    handle: JoinHandle<W>,
+    stop: Arc<Stop>,
+    bell: Arc<Bell>,
+}
+
+impl<W: Worker + 'static> WorkerThread<W> {
+    /// Starts `worker` on a thread of its own, pinned to `cpu` if given; a pin that fails is passed to `on_failure`.
+    ///
+    /// # Errors
+    /// The system's, when it gives no thread.
+    pub fn spawn(
+        worker: W,
+        bell: Arc<Bell>,
+        cpu: Option<u32>,
+        on_failure: impl Fn(RunnerError) + Send + 'static,
+    ) -> io::Result<Self> {
+        let stop = Arc::new(Stop::default());
+        let (token, ears) = (Arc::clone(&stop), Arc::clone(&bell));
+        let body = move || {
+            let mut worker = worker;
+            let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut worker, &token, &ears, cpu)));
+            match outcome {
+                Ok(Ok(())) => {}
+                Ok(Err(text)) => on_failure(RunnerError::Failed(text)),
+                Err(panic) => on_failure(RunnerError::Panicked(panic_text(&*panic))),
+            }
+            worker
+        };
+        // A new thread has its maker's signal mask: block everything around the spawn, so that it never sees a signal.
+        let spawned = {
+            let _blocked = SignalsBlocked::new();
+            std::thread::Builder::new().name(W::NAME.into()).spawn(body)
+        };
+        Ok(Self { handle: spawned?, stop, bell })
+    }
+
+    /// Lets the worker finish and takes it back; `None` when the thread itself could not be joined.
+    pub fn stop_and_join(self) -> Option<W> {
+        self.stop.request();
+        self.bell.ring();
+        self.handle.join().ok()
+    }
+}
+
+fn run<W: Worker>(worker: &mut W, stop: &Stop, bell: &Bell, cpu: Option<u32>) -> Result<(), String> {
+    if let Some(cpu) = cpu {
+        pin_to(cpu).map_err(|error| format!("pin {} to CPU {cpu}: {error}", W::NAME))?;
+    }
+    let mut idle_rounds = 0_u32;
+    while !stop.requested() {
+        if worker.do_work().map_err(|error| error.to_string())? > 0 {
+            idle_rounds = 0;
+            continue;
+        }
+        let (short, long) = worker.idle_sleeps();
+        let rang = bell.sleep(if idle_rounds < SHORT_SLEEPS { short } else { long });
+        idle_rounds = if rang { 0 } else { idle_rounds.saturating_add(1) };
+    }
+    worker.on_close().map_err(|error| error.to_string())
+}
+
+/// The text of a panic.
+#[must_use]
+pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a message").to_owned()
+}
+
+fn pin_to(cpu: u32) -> io::Result<()> {
+    // SAFETY: all-zero bytes are an empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    let cpu = usize::try_from(cpu).unwrap_or(usize::MAX);
+    if cpu >= 8 * size_of::<libc::cpu_set_t>() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: the CPU's number lies within the set.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: the set has the size given; 0 is the calling thread.
+    match unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+struct SignalsBlocked(libc::sigset_t);
+
+impl SignalsBlocked {
+    fn new() -> Self {
+        // SAFETY: all-zero bytes are a valid set to be filled; the calls change this thread's mask only.
+        unsafe {
+            let mut all: libc::sigset_t = std::mem::zeroed();
+            let mut before: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            Self(before)
+        }
+    }
+}
+
+impl Drop for SignalsBlocked {
+    fn drop(&mut self) {
+        // SAFETY: the set came from the same call.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    struct Counter {
+        rounds: usize,
+        fail_at: usize,
+        panic_at: usize,
+        reached: mpsc::Sender<usize>,
+    }
+
+    impl Worker for Counter {
+        type Error = &'static str;
+        const NAME: &'static str = "walrec-test";
+
+        fn do_work(&mut self) -> Result<usize, Self::Error> {
+            self.rounds += 1;
+            let _ = self.reached.send(self.rounds);
+            assert_ne!(self.rounds, self.panic_at, "told to panic");
+            if self.rounds == self.fail_at { Err("told to fail") } else { Ok(0) }
+        }
+
+        fn on_close(&mut self) -> Result<(), Self::Error> {
+            self.reached.send(0).map_err(|_| "nobody listens")
+        }
+
+        fn idle_sleeps(&self) -> (Duration, Duration) {
+            (Duration::ZERO, Duration::from_millis(1))
+        }
+    }
+
+    fn start(
+        fail_at: usize,
+        panic_at: usize,
+    ) -> (WorkerThread<Counter>, mpsc::Receiver<usize>, mpsc::Receiver<String>) {
+        let (reached, rounds) = mpsc::channel();
+        let (failed, failures) = mpsc::channel();
+        let worker = Counter { rounds: 0, fail_at, panic_at, reached };
+        let on_failure = move |error: RunnerError| failed.send(error.to_string()).unwrap();
+        (WorkerThread::spawn(worker, Arc::default(), None, on_failure).unwrap(), rounds, failures)
+    }
+
+    #[test]
+    fn works_until_stopped_and_closes_once() {
+        let (thread, rounds, failures) = start(0, 0);
+        while rounds.recv().unwrap() < 100 {}
+        let worker = thread.stop_and_join().unwrap();
+        assert!(worker.rounds >= 100);
+        assert_eq!(rounds.try_iter().filter(|&round| round == 0).count(), 1);
+        assert!(failures.try_recv().is_err());
+    }
+
+    #[test]
+    fn an_error_and_a_panic_are_handed_on() {
+        let (thread, _rounds, failures) = start(3, 0);
+        assert_eq!(failures.recv().unwrap(), "told to fail");
+        assert_eq!(thread.stop_and_join().unwrap().rounds, 3);
+        let (thread, _rounds, failures) = start(0, 2);
+        assert!(failures.recv().unwrap().starts_with("panic: "));
+        assert_eq!(thread.stop_and_join().unwrap().rounds, 2);
+    }
+}
