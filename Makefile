@@ -1,0 +1,85 @@
+# walrec: one command for everything. `make help` lists them.
+#
+# Cargo's target directory is fixed here, because the C programs link against what lies in it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+CARGO ?= cargo
+CXX ?= g++
+# make's own default is cc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CXXFLAGS ?= -O2 -std=c++17 -Wall -Wextra -pedantic
+CFLAGS ?= -O2 -std=c11 -Wall -Wextra -pedantic
+
+TARGET := target
+RELEASE := $(TARGET)/release
+EXAMPLES := $(TARGET)/examples-c
+LINK := -Iinclude -L$(RELEASE) -lwalrec -Wl,-rpath,'$$ORIGIN/../release' -pthread
+
+export CARGO_TARGET_DIR := $(CURDIR)/$(TARGET)
+
+N ?= 1000
+STATES ?= 1000000
+SEED ?=
+MESSAGES ?=
+
+.PHONY: help run test check header bench kill9 power library examples-c compilers clean
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+library: ## build target/release/libwalrec.so, with its SONAME beside it
+	$(CARGO) build --release --locked
+	ln -sfn libwalrec.so $(RELEASE)/libwalrec.so.0
+
+compilers:
+	@command -v $(CXX) >/dev/null || { echo "make: no C++ compiler: $(CXX) is not there; install one, or set CXX=" >&2; exit 1; }
+	@command -v $(CC) >/dev/null || { echo "make: no C compiler: $(CC) is not there; install one, or set CC=" >&2; exit 1; }
+
+examples-c: compilers library ## build the C and C++ examples into target/examples-c
+	@mkdir -p $(EXAMPLES)
+	$(CC) $(CFLAGS) examples-c/minimal.c -o $(EXAMPLES)/minimal $(LINK)
+	for name in itch_gen engine run_day; do \
+	  echo "$(CXX) examples-c/$$name.cpp"; \
+	  $(CXX) $(CXXFLAGS) examples-c/$$name.cpp -o $(EXAMPLES)/$$name $(LINK); \
+	done
+
+run: examples-c ## a day of an engine: record, kill -9, recover, replay, compare (MESSAGES= SEED=)
+	@mkdir -p $(TARGET)/run
+	$(EXAMPLES)/run_day --engine $(EXAMPLES)/engine --itch-gen $(EXAMPLES)/itch_gen --work $(TARGET)/run \
+	  $(if $(MESSAGES),--messages $(MESSAGES)) $(if $(SEED),--seed $(SEED))
+
+test: ## check, then every test (campaigns in their short, seeded form)
+	@echo "make test: format, lints, documents, header, symbols, architecture; then all tests of core and C face,"
+	@echo "           and the kill -9 and power-cut campaigns in their short form. Figures and seeds are printed."
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory library
+	$(CARGO) test --locked -- --nocapture
+
+check: ## format, clippy, documents, header drift, symbols, architecture
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	$(CARGO) test --locked --test header --test symbols --test architecture
+
+header: ## write include/walrec.h anew from src/ffi
+	$(CARGO) run --locked --example generate_header
+
+kill9: ## N=1000: kill a recorder at random moments that many times (SEED=)
+	WALREC_KILL9_CYCLES=$(N) $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --release --test kill9 -- --nocapture
+
+power: ## STATES=1000000: that many simulated power cuts (SEED=)
+	WALREC_POWER_STATES=$(STATES) $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --release --test power_cut -- --nocapture
+
+bench: compilers library ## build and run the benchmark of the append path
+	@mkdir -p $(TARGET)/benches-c
+	@test -f benches/append.c || { echo "make: benches/append.c is not there" >&2; exit 1; }
+	$(CC) $(CFLAGS) -D_GNU_SOURCE benches/append.c -o $(TARGET)/benches-c/append $(LINK)
+	$(TARGET)/benches-c/append
+
+clean: ## remove target/
+	$(CARGO) clean
