@@ -69,8 +69,8 @@ fn null(text: &'static str) -> walrec_status_t {
 ///
 /// OK: the event is appended; from here on it survives kill -9 of the process. For power loss see walrec_sync.
 /// INVALID (NULL, event_id 0), ORDER (event_id not above the last one), BACKPRESSURE, NOSPACE, CLOSED, FAILED,
-/// FORKED, THREAD: nothing was recorded. OK also drops an open
-/// reservation.
+/// FORKED, THREAD: nothing was recorded. An open reservation is
+/// dropped, also by a refused call.
 ///
 /// Append thread (checked now and then, not at each call); never blocks; with WALREC_FULL_WAIT it may spin for
 /// wait_limit_us.
@@ -230,7 +230,7 @@ pub unsafe extern "C" fn walrec_rotate(walrec: *mut walrec_t) -> walrec_status_t
 }
 
 /// Makes the caller the append thread. The old append thread has stopped calling, and the caller knows it by
-/// its own means (a join, a lock).
+/// its own means (a join, a lock). An open reservation is dropped.
 ///
 /// CLOSED, FAILED, FORKED, INVALID (NULL), PANIC: the append thread is the one it was.
 ///

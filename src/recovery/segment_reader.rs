@@ -57,6 +57,8 @@ pub(super) struct SegmentReader {
     /// Id of the last event, and chain value, before that block.
     last_event_id: u64,
     chain: u64,
+    /// Of the segment; 0 before the first block is passed.
+    first_event_id: u64,
     events: u32,
     window: Vec<u8>,
     window_first: u32,
@@ -85,6 +87,7 @@ impl SegmentReader {
             last_given_id: before.last_event_id,
             last_event_id: before.last_event_id,
             chain: 0,
+            first_event_id: 0,
             events: 0,
             window: Vec::new(),
             window_first: 0,
@@ -297,6 +300,9 @@ impl SegmentReader {
                 self.chain,
             ),
         };
+        if self.events == 0 && verdict.accepted > 0 {
+            self.first_event_id = u64_at(block, BLOCK_HEADER_BYTES);
+        }
         self.last_event_id = verdict.last_event_id;
         self.events += verdict.accepted;
         self.block += 1;
@@ -329,8 +335,8 @@ impl SegmentReader {
         let Some(seal) = self.seal() else { return Ok(()) };
         let found = (self.block, self.events, self.chain);
         let told = (seal.block_count, seal.event_count, seal.last_chained_checksum);
-        let last = seal.event_count == 0 || seal.last_event_id == self.last_event_id;
-        if found == told && last {
+        let ids = (seal.first_event_id, seal.last_event_id) == (self.first_event_id, self.last_event_id);
+        if found == told && (ids || seal.event_count == 0) {
             return Ok(());
         }
         let detail = format!("the header says {} blocks, {} events; found {}, {}", told.0, told.1, found.0, found.1);

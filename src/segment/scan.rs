@@ -6,7 +6,7 @@
 
 use crate::format::{
     BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockContext, BlockHeader, BlockState, BlockVerdict, EVENT_BYTES,
-    EVENTS_PER_BLOCK, FLAG_LINK, Geometry, GuardContext, Reason, judge_block, u64_at, xxh64,
+    EVENTS_PER_BLOCK, FLAG_LINK, Geometry, GuardContext, Reason, is_zero, judge_block, u64_at, xxh64,
 };
 use crate::storage::{self, Directory, Place};
 
@@ -214,7 +214,10 @@ impl Walk<'_> {
         for index in end_block..self.segment.geometry.num_blocks() {
             let (begin, guards) = (Geometry::block_offset(index), self.guards);
             let block = self.block(index)?;
-            let Some(last) = block.iter().rposition(|&byte| byte != 0) else { continue };
+            if is_zero(block) {
+                continue;
+            }
+            let last = block.iter().rposition(|&byte| byte != 0).unwrap_or(0);
             let valid = if begin + BLOCK_BYTES > far { first_valid(block, index, guards, far) } else { None };
             self.scan.nonzero_end = self.scan.nonzero_end.max(begin + last + 1);
             if self.scan.valid_above.is_none() {
