@@ -10,6 +10,16 @@ mod session;
 
 use session::{Case, Figures, play};
 
+/// Lets the C library keep freed memory: each state builds and drops a machine, and page faults would take most of the time.
+#[allow(unsafe_code, reason = "mallopt is the only way to say it")]
+fn keep_freed_memory() {
+    // SAFETY: the calls only set parameters of the allocator.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+    }
+}
+
 fn number(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")),
@@ -19,6 +29,7 @@ fn number(name: &str, default: u64) -> u64 {
 
 #[test]
 fn every_crash_state_recovers_a_durable_prefix() {
+    keep_freed_memory();
     let seed = number("WALREC_SEED", 20_240_607);
     if let Ok(case) = std::env::var("WALREC_POWER_CASE") {
         let case = Case::parse(&case).unwrap_or_else(|| panic!("WALREC_POWER_CASE={case}: want SESSION:CUT:STATE"));

@@ -249,7 +249,7 @@ mod tests {
     fn refused(change: impl FnOnce(&mut walrec_config_t)) -> (walrec_status_t, String) {
         let mut config = init();
         change(&mut config);
-        let refusal = read(&config).err().expect("the configuration is refused");
+        let refusal = read(&config).expect_err("the configuration is refused");
         (refusal.status, refusal.text)
     }
 
@@ -335,7 +335,7 @@ mod tests {
             [(0, WALREC_E_INVALID), (4, WALREC_E_INVALID), (12, WALREC_E_INVALID), (4104, WALREC_E_ABI)]
         {
             config.struct_size = bad;
-            assert_eq!(read(&config).err().unwrap().status, status, "struct_size {bad}");
+            assert_eq!(read(&config).unwrap_err().status, status, "struct_size {bad}");
         }
         // Newer: zero beyond what is known is no wish.
         let mut newer = Newer { known: init(), more: [0; 2] };
@@ -345,7 +345,7 @@ mod tests {
         unsafe {
             assert_eq!(read_config((&raw const newer).cast()).unwrap().num_blocks, 32);
             newer.more[1] = 1;
-            assert_eq!(read_config((&raw const newer).cast()).err().unwrap().status, WALREC_E_ABI);
+            assert_eq!(read_config((&raw const newer).cast()).unwrap_err().status, WALREC_E_ABI);
         }
     }
 

@@ -32,14 +32,15 @@ impl Geometry {
         if num_blocks == 0 || num_blocks > MAX_BLOCKS_READ { None } else { Some(Self { num_blocks }) }
     }
 
-    /// The segment that fills a file of `file_bytes`, exact or padded to whole pages.
+    /// The segment that fills a file of `file_bytes`: exact, padded to whole pages, or between the two, where a power cut may leave a
+    /// file that was being extended.
     #[must_use]
     pub fn of_file(file_bytes: u64) -> Option<Self> {
         let file_bytes = usize::try_from(file_bytes).ok()?;
         let num_blocks = file_bytes.checked_sub(SEGMENT_HEADER_BYTES)? / BLOCK_BYTES;
         let geometry = Self::new(u32::try_from(num_blocks).ok()?)?;
         let exact = geometry.segment_bytes();
-        (file_bytes == exact || file_bytes == padded_to_page(exact)).then_some(geometry)
+        (exact..=padded_to_page(exact)).contains(&file_bytes).then_some(geometry)
     }
 
     /// Blocks of the segment.
@@ -98,10 +99,10 @@ mod tests {
     }
 
     #[test]
-    fn exact_and_padded_sizes_are_read_and_nothing_between() {
+    fn sizes_from_exact_to_padded_are_read_and_no_others() {
         for num_blocks in [1, 16, 17, 512, MAX_BLOCKS_READ] {
             let geometry = Geometry::new(num_blocks).unwrap();
-            for bytes in [geometry.segment_bytes(), geometry.padded_bytes()] {
+            for bytes in geometry.segment_bytes()..=geometry.padded_bytes() {
                 assert_eq!(Geometry::of_file(bytes as u64), Some(geometry));
             }
             assert_eq!(Geometry::of_file(geometry.segment_bytes() as u64 - 1), None);

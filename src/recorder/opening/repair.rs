@@ -1,8 +1,8 @@
 //! The repair: carries a plan out. Each step may be cut short at any point; the table is in `opening`.
 //!
 //! Accepted events above the position of `wal_meta.dat` are written again and synced, always: what a read shows may never have
-//! reached the disk, because a failed sync leaves clean-looking pages behind. Nothing is ever deleted but leftovers that were on
-//! their way in or out.
+//! reached the disk, because a failed sync leaves clean-looking pages behind. So is the header of the newest sealed segment. Nothing is ever deleted but leftovers that were on
+//! their way in or out, and empty prepared segments above one that is moved away.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -82,6 +82,9 @@ impl Repair<'_> {
         self.tell(&plan);
         self.remove_leftovers(catalog)?;
         self.move_salvaged(&plan, catalog)?;
+        if let Some(index) = plan.newest_sealed {
+            self.seal_again(index)?;
+        }
         let mut outcome = Repaired {
             resumed: None,
             next_index: plan.next_index,
@@ -102,6 +105,9 @@ impl Repair<'_> {
             outcome.link = if resumed.is_some() { link } else { Some(end_chain) };
             outcome.resumed = resumed;
             link = Some(end_chain);
+        }
+        if let Some(&torn) = plan.torn.first() {
+            self.remove_empty_above(torn, &mut outcome.empty)?;
         }
         for &index in plan.torn.iter().rev() {
             if !self.move_torn(index)? {
@@ -208,6 +214,18 @@ impl Repair<'_> {
         Ok(())
     }
 
+    /// Empty segments above one that is to be moved away: its index would be a gap below them if the move were the last thing done. From
+    /// the highest down, each removal durable before the next.
+    fn remove_empty_above(&self, torn: u32, empty: &mut BTreeSet<u32>) -> Result<(), Error> {
+        let path = self.directory().path();
+        for index in empty.split_off(&torn).into_iter().rev() {
+            let name = SegmentName::new(index, SegmentNameKind::Hot).to_string();
+            self.directory().remove_file(&name).at("remove", path, &name)?;
+            self.directory().sync().at("sync directory", path, "")?;
+        }
+        Ok(())
+    }
+
     /// A segment without an accepted event: away, so that its index can be used again. `false` when there was no space for that and
     /// it was sealed as empty where it is.
     fn move_torn(&mut self, index: u32) -> Result<bool, Error> {
@@ -281,9 +299,9 @@ impl Repair<'_> {
             return Ok((None, rebuilt.end_chain));
         }
         let header = SegmentHeader { seal: None, ..segment.header };
-        if page[..SEGMENT_HEADER_BYTES] != header.to_bytes() {
-            self.write_header(&*file, &name, &mut page, header)?;
-        }
+        // Also when it looks unsealed already: an open that was killed here may have left that in the page cache alone, and events
+        // above a sealed header would be lost.
+        self.write_header(&*file, &name, &mut page, header)?;
         let progress = Progress {
             durable_slots: segment.slots,
             finalized_blocks: segment.slots / EVENTS_PER_BLOCK,
@@ -345,6 +363,18 @@ impl Repair<'_> {
         to.sync_data().at("sync", quarantine.path(), &copy)?;
         quarantine.sync().at("sync directory", quarantine.path(), "")?;
         self.report.quarantined += 1;
+        Ok(())
+    }
+
+    /// The recorder before this one may have been killed between writing this header and syncing it. The segments above must not be
+    /// sealed before this one is.
+    fn seal_again(&self, index: u32) -> Result<(), Error> {
+        let name = SegmentName::new(index, SegmentNameKind::Hot).to_string();
+        let path = self.directory().path();
+        let file = self.directory().open_file(&name, Access::WriteDirect).at("open", path, &name)?;
+        let page = self.read_page(&*file, &name)?;
+        file.write_all_at(&page, 0).at("write", path, &name)?;
+        file.sync_data().at("sync", path, &name)?;
         Ok(())
     }
 

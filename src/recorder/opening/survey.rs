@@ -66,6 +66,8 @@ pub(super) struct Plan {
     pub(super) segments: Vec<Surveyed>,
     /// Chain value of the segment before the first of them, if there is one.
     pub(super) link: Option<u64>,
+    /// The newest sealed segment, if it is hot: its header may have been seen before it was synced.
+    pub(super) newest_sealed: Option<u32>,
     /// Unsealed segments without an accepted event, but not zero.
     pub(super) torn: Vec<u32>,
     /// Unsealed segments that are zero.
@@ -156,6 +158,7 @@ impl Surveyor<'_> {
         plan.link = base.link;
         plan.last_event_id = base.last_event_id;
         plan.newest_created_ts_ns = base.newest_created_ts_ns;
+        plan.newest_sealed = base.newest_hot.as_ref().map(|segment| segment.name.index);
         if let Some(index) = self.walk(unsealed, &mut plan)? {
             return Ok(Outcome::StageDisagrees(index));
         }
