@@ -88,8 +88,8 @@ pub unsafe extern "C" fn walrec_append(walrec: *mut walrec_t, event: *const walr
     unsafe { status_of(writer(walrec).append(&*event.cast::<Event>())) }
 }
 
-/// Appends events[0] to events[n - 1] in this order, up to the first that is refused: a prefix is appended, and
-/// the status is what walrec_append gives for the first event that is not. n = 0 is OK.
+/// Appends n events in their order, up to the first that is refused: a prefix is appended, and the status is what
+/// walrec_append gives for the first event that is not. n = 0 is OK.
 ///
 /// Append thread; never blocks; spins like walrec_append.
 ///

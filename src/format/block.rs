@@ -46,7 +46,7 @@ impl BlockHeader {
     /// `link` is given for block 0 of a segment that has one before it.
     #[must_use]
     pub fn finalize(block_index: u32, events: &[u8], previous_chain: u64, flags: u16, link: Option<u64>) -> Self {
-        debug_assert!(!events.is_empty() && events.len() % EVENT_BYTES == 0 && events.len() <= BLOCK_BYTES);
+        debug_assert!(!events.is_empty() && events.len().is_multiple_of(EVENT_BYTES) && events.len() <= BLOCK_BYTES);
         Self {
             first_event_id: le::u64_at(events, 0),
             last_event_id: le::u64_at(events, events.len() - EVENT_BYTES),

@@ -39,7 +39,8 @@ pub fn judge_header(bytes: &[u8; SEGMENT_HEADER_BYTES], segment_index: u32) -> H
     if holds && bytes[2] != SEGMENT_VERSION {
         return HeaderVerdict::Newer;
     }
-    if !holds && !(checksum == 0 && header.seal.is_none()) {
+    let without_checksum = checksum == 0 && header.seal.is_none();
+    if !holds && !without_checksum {
         return HeaderVerdict::Corrupt(Reason::HeaderChecksum);
     }
     if bytes[2] != SEGMENT_VERSION || bytes[3] != 64 {

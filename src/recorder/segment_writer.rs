@@ -188,7 +188,8 @@ impl SegmentWriter {
             if event_id <= (*cursor).last_event_id.load(Ordering::Relaxed) {
                 return if event_id == 0 { Err(AppendError::Invalid) } else { Err(AppendError::Order) };
             }
-            next.add(60).cast::<u32>().write_volatile(0);
+            let last_word = words.add(WORDS - 1);
+            last_word.write_volatile(last_word.read_volatile() & LAST_WORD_WITHOUT_GUARD);
             self.publish(next, event_id);
         }
         Ok(())
@@ -346,8 +347,8 @@ impl SegmentWriter {
         let image = self.shared.slot(slot).image().as_ptr();
         // SAFETY: as in `enter`; at most one byte after the block's last event, where `end` stops it.
         unsafe {
-            (*self.cursor.as_ptr()).next = image.add(Geometry::end_offset(event_slots).max(Geometry::event_offset(0)))
-        };
+            (*self.cursor.as_ptr()).next = image.add(Geometry::end_offset(event_slots).max(Geometry::event_offset(0)));
+        }
         Ok(())
     }
 

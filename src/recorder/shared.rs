@@ -207,8 +207,8 @@ impl Shared {
     /// The active segment and its slot.
     pub(crate) fn active(&self) -> Option<(u32, SlotNumber)> {
         let packed = self.active.load(Ordering::Acquire);
-        let [a, b, c, d, e, f, g, h] = packed.to_le_bytes();
-        let halves = (u32::from_le_bytes([e, f, g, h]), SlotNumber(u32::from_le_bytes([a, b, c, d])));
+        let bytes = packed.to_le_bytes();
+        let halves = (crate::format::u32_at(&bytes, 4), SlotNumber(crate::format::u32_at(&bytes, 0)));
         (packed != NO_ACTIVE).then_some(halves)
     }
 

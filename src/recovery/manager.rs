@@ -94,6 +94,7 @@ impl Manager {
     ///
     /// # Errors
     /// [`Error`]; the same again when called again, until its cause is gone.
+    #[allow(clippy::should_implement_trait, reason = "no iterator: after its end there may be more")]
     pub fn next(&mut self) -> Result<Option<Event>, Error> {
         loop {
             if let Some(event) = self.batch.get(self.next).copied() {

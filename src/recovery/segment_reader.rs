@@ -199,8 +199,8 @@ impl SegmentReader {
         let old = segment.header;
         match HotSegment::open(&*self.directory, self.index) {
             Ok(new) if new.header.created_ts_ns == old.created_ts_ns => {
-                if old.seal.is_some() && new.header.seal.is_none() {
-                    self.step_back(&old.seal);
+                if let (Some(seal), None) = (old.seal, new.header.seal) {
+                    self.step_back(&seal);
                 }
                 let changed = new.header != old || new.header.seal.is_none();
                 self.source = Source::Hot(Box::new(new));
@@ -214,8 +214,7 @@ impl SegmentReader {
     }
 
     /// A sealed segment is being written on: its partial last block, read to its end, is open again.
-    fn step_back(&mut self, seal: &Option<Seal>) {
-        let Some(seal) = seal else { return };
+    fn step_back(&mut self, seal: &Seal) {
         let partial = seal.event_count % EVENTS_PER_BLOCK;
         if self.block == seal.block_count && self.block > 0 && partial > 0 {
             self.reopened(partial);

@@ -137,11 +137,11 @@ impl System for RealSystem {
 }
 
 fn rename_no_replace(from_directory: RawFd, from: &CStr, to_directory: RawFd, to: &CStr) -> io::Result<()> {
-    // SAFETY: both names are C strings that outlive the calls.
     let renamed = call(|| {
-        i64::from(unsafe {
-            libc::renameat2(from_directory, from.as_ptr(), to_directory, to.as_ptr(), libc::RENAME_NOREPLACE)
-        })
+        let flags = libc::RENAME_NOREPLACE;
+        // SAFETY: both names are C strings that outlive the call.
+        let result = unsafe { libc::renameat2(from_directory, from.as_ptr(), to_directory, to.as_ptr(), flags) };
+        i64::from(result)
     });
     match renamed {
         // A file system without the flag: a link never replaces either.

@@ -337,7 +337,8 @@ impl Stage {
         }
         let pool: Vec<Slot> =
             wanted.iter().map(|name| build_slot(&*directory, name, bytes)).collect::<Result<_, _>>()?;
-        let locked_in_memory = pool.iter().fold(true, |all, slot| slot.mapping.lock_in_memory() && all);
+        let locked = pool.iter().filter(|slot| slot.mapping.lock_in_memory()).count();
+        let locked_in_memory = locked == pool.len();
         Ok(Self { directory: Arc::clone(&directory), slots: pool.into(), locked_in_memory })
     }
 

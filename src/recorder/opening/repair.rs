@@ -100,7 +100,7 @@ impl Repair<'_> {
                 offset: u32::try_from(Geometry::end_offset(segment.slots)).unwrap_or(u32::MAX),
                 last_event_id: segment.last_event_id,
             };
-            self.report.events_from_stage += u64::from(segment.from_stage());
+            self.report.events_from_stage += u64::from(segment.staged_events());
             let (resumed, end_chain) = self.mend(&segment, link)?;
             outcome.link = if resumed.is_some() { link } else { Some(end_chain) };
             outcome.resumed = resumed;
@@ -140,7 +140,7 @@ impl Repair<'_> {
                 "the log was open in this boot and its stage is gone: events not yet durable then are lost",
             );
         }
-        let events: u64 = plan.segments.iter().map(|segment| u64::from(segment.from_stage())).sum();
+        let events: u64 = plan.segments.iter().map(|segment| u64::from(segment.staged_events())).sum();
         if events > 0 {
             self.note(LogLevel::Info, &format!("{events} events are taken from the stage"));
         }

@@ -128,7 +128,9 @@ impl StageEvidence {
     }
 }
 
-fn open_recorded(log: &LockedLog, record: &StageRecord) -> Result<Option<(PathBuf, Arc<dyn Directory>)>, Error> {
+type Found = (PathBuf, Arc<dyn Directory>);
+
+fn open_recorded(log: &LockedLog, record: &StageRecord) -> Result<Option<Found>, Error> {
     let own = record.path == std::path::Path::new(STAGE_DIRECTORY);
     let opened = if own {
         log.directory.open_subdirectory(STAGE_DIRECTORY)

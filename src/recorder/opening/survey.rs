@@ -49,13 +49,13 @@ pub(super) struct Surveyed {
 
 impl Surveyed {
     /// Events that only the stage has.
-    pub(super) fn from_stage(&self) -> u32 {
+    pub(super) fn staged_events(&self) -> u32 {
         self.slots - self.scan.end_slot
     }
 
     /// Accepted events.
     pub(super) fn event_count(&self) -> u32 {
-        self.scan.event_count + self.from_stage()
+        self.scan.event_count + self.staged_events()
     }
 }
 
@@ -358,7 +358,7 @@ impl Surveyor<'_> {
         let last_in_file = found.iter().rposition(is_dirty);
         for (place, mut segment) in found.into_iter().enumerate() {
             let end = Geometry::end_offset(segment.slots);
-            let torn_header = segment.from_stage() == 0 && segment.scan.end_block == EndBlock::Torn;
+            let torn_header = segment.staged_events() == 0 && segment.scan.end_block == EndBlock::Torn;
             let tail = segment.scan.nonzero_end > end || torn_header;
             let far = segment.scan.valid_above.filter(|&offset| offset >= end);
             if let Some(offset) = far {
@@ -369,7 +369,7 @@ impl Surveyor<'_> {
                 return Err(self.corrupt(segment.index, end as u64, Reason::ValidAbove, detail));
             }
             if Some(place) < last_used {
-                let open_end = segment.from_stage() == 0 && segment.scan.end_block == EndBlock::Open;
+                let open_end = segment.staged_events() == 0 && segment.scan.end_block == EndBlock::Open;
                 let unfinished = open_end && Some(place) < last_in_file;
                 if segment.slots == 0 || tail || unfinished {
                     let detail = format!("a later segment is in use: {}", segment.scan.reason.text());
@@ -407,7 +407,7 @@ impl Surveyor<'_> {
     fn hold_link(&self, segment: &Surveyed, place: usize, plan: &Plan) -> Result<(), Error> {
         let before = match (place, plan.segments.last()) {
             (0, _) => plan.link,
-            (_, Some(before)) if before.from_stage() == 0 && before.index + 1 == segment.index => {
+            (_, Some(before)) if before.staged_events() == 0 && before.index + 1 == segment.index => {
                 Some(before.scan.end_chain)
             }
             _ => None,
