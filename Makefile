@@ -70,10 +70,10 @@ header: ## write include/walrec.h anew from src/ffi
 	$(CARGO) run --locked --example generate_header
 
 kill9: ## N=1000: kill a recorder at random moments that many times (SEED=)
-	WALREC_KILL9_CYCLES=$(N) $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --release --test kill9 -- --nocapture
+	WALREC_KILL9_CYCLES=$(N) $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --test kill9 -- --nocapture
 
 power: ## STATES=1000000: that many simulated power cuts (SEED=)
-	WALREC_POWER_STATES=$(STATES) $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --release --test power_cut -- --nocapture
+	WALREC_POWER_STATES=$(STATES) $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --test power_cut -- --nocapture
 
 bench: compilers library ## build and run the benchmark of the append path
 	@mkdir -p $(TARGET)/benches-c

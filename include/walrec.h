@@ -495,8 +495,8 @@ walrec_status_t walrec_close(struct walrec_t *walrec) WALREC_NOEXCEPT;
  *
  * OK: the event is appended; from here on it survives kill -9 of the process. For power loss see walrec_sync.
  * INVALID (NULL, event_id 0), ORDER (event_id not above the last one), BACKPRESSURE, NOSPACE, CLOSED, FAILED,
- * FORKED, THREAD: nothing was recorded. OK also drops an open
- * reservation.
+ * FORKED, THREAD: nothing was recorded. An open reservation is
+ * dropped, also by a refused call.
  *
  * Append thread (checked now and then, not at each call); never blocks; with WALREC_FULL_WAIT it may spin for
  * wait_limit_us.
@@ -508,8 +508,8 @@ walrec_status_t walrec_close(struct walrec_t *walrec) WALREC_NOEXCEPT;
 walrec_status_t walrec_append(struct walrec_t *walrec, const struct walrec_event_t *event) WALREC_NOEXCEPT;
 
 /**
- * Appends events[0] to events[n - 1] in this order, up to the first that is refused: a prefix is appended, and
- * the status is what walrec_append gives for the first event that is not. n = 0 is OK.
+ * Appends n events in their order, up to the first that is refused: a prefix is appended, and the status is what
+ * walrec_append gives for the first event that is not. n = 0 is OK.
  *
  * Append thread; never blocks; spins like walrec_append.
  *
@@ -581,7 +581,7 @@ walrec_status_t walrec_rotate(struct walrec_t *walrec) WALREC_NOEXCEPT;
 
 /**
  * Makes the caller the append thread. The old append thread has stopped calling, and the caller knows it by
- * its own means (a join, a lock).
+ * its own means (a join, a lock). An open reservation is dropped.
  *
  * CLOSED, FAILED, FORKED, INVALID (NULL), PANIC: the append thread is the one it was.
  *

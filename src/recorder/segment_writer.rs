@@ -122,6 +122,7 @@ impl SegmentWriter {
     #[cold]
     #[inline(never)]
     fn append_slowly(&mut self, event: &Event) -> Result<(), AppendError> {
+        self.drop_reservation();
         self.check_state()?;
         self.check_id(event.event_id)?;
         let next = self.make_room()?;
@@ -178,7 +179,10 @@ impl SegmentWriter {
         let (next, reserved) = unsafe { ((*cursor).next, (*cursor).reserved) };
         // SAFETY: as in `append`.
         unsafe { (*cursor).reserved = std::ptr::null_mut() };
-        if reserved.is_null() || reserved != next {
+        // SAFETY: as in `append`.
+        let end = unsafe { (*cursor).end.load(Ordering::Relaxed) };
+        // A dropped `end`: shut down or poisoned since the reservation.
+        if reserved.is_null() || reserved != next || next.addr() >= end {
             return self.refuse_commit();
         }
         // SAFETY: the reserved slot is the cursor's, in the active segment, 64 bytes aligned to 8.
@@ -195,6 +199,11 @@ impl SegmentWriter {
         Ok(())
     }
 
+    fn drop_reservation(&mut self) {
+        // SAFETY: as in `append`.
+        unsafe { (*self.cursor.as_ptr()).reserved = std::ptr::null_mut() };
+    }
+
     #[cold]
     #[inline(never)]
     fn refuse_commit(&mut self) -> Result<(), AppendError> {
@@ -209,8 +218,10 @@ impl SegmentWriter {
     pub fn abort(&mut self) -> Result<(), AppendError> {
         let cursor = self.cursor.as_ptr();
         // SAFETY: as in `append`.
-        let reserved = unsafe { std::mem::replace(&mut (*cursor).reserved, std::ptr::null_mut()) };
-        if reserved.is_null() { self.refuse_commit() } else { Ok(()) }
+        let (next, reserved) = unsafe { ((*cursor).next, (*cursor).reserved) };
+        self.drop_reservation();
+        // One that an append has passed over is not open any more.
+        if reserved.is_null() || reserved != next { self.refuse_commit() } else { Ok(()) }
     }
 
     /// Closes the active segment early; one without events stays.
@@ -219,6 +230,7 @@ impl SegmentWriter {
     /// [`AppendError`]; the active segment stays as it was.
     pub fn rotate(&mut self) -> Result<(), AppendError> {
         self.check_state()?;
+        self.drop_reservation();
         let Some(place) = self.place else { return Ok(()) };
         if self.shared.slot(place.slot).published().load(Ordering::Relaxed) == 0 {
             return Ok(());
@@ -233,6 +245,7 @@ impl SegmentWriter {
     /// [`AppendError::Forked`], [`AppendError::Closed`], [`AppendError::Failed`].
     pub fn attach_thread(&mut self) -> Result<(), AppendError> {
         self.check_usable()?;
+        self.drop_reservation();
         self.shared.append_thread.store(this_thread(), Ordering::Release);
         Ok(())
     }
@@ -374,12 +387,14 @@ impl SegmentWriter {
     }
 }
 
+/// Fetches the line for writing. `_mm_prefetch` with the write hint would become a read prefetch: the instruction is no part of the
+/// baseline, though every 64-bit processor takes it, older ones as a no-op.
 #[inline(always)]
 fn prefetch_for_write(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch of any address is a hint and never faults.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(address.cast());
+        std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;

@@ -71,6 +71,10 @@ impl Manager {
             clean_end: None,
         };
         reader.seek(from_event_id)?;
+        let identity = crate::storage::read_small_file(&*reader.directory, crate::format::ID_FILE, 64)?;
+        if reader.segment.is_none() && identity.is_none() {
+            return Err(Error::NotFound(format!("{}: no log there", path.display())));
+        }
         Ok(reader)
     }
 
@@ -100,7 +104,7 @@ impl Manager {
             if let Some(event) = self.batch.get(self.next).copied() {
                 self.next += 1;
                 if event.event_id >= self.from {
-                    self.from = event.event_id + 1;
+                    self.from = event.event_id.saturating_add(1);
                     return Ok(Some(event));
                 }
                 continue;

@@ -62,6 +62,8 @@ pub(super) struct SegmentReader {
     events: u32,
     window: Vec<u8>,
     window_first: u32,
+    /// The first thing found wrong with a frozen segment.
+    corruption: Option<Box<crate::segment::Corruption>>,
 }
 
 impl SegmentReader {
@@ -91,6 +93,7 @@ impl SegmentReader {
             events: 0,
             window: Vec::new(),
             window_first: 0,
+            corruption: None,
         })
     }
 
@@ -147,7 +150,19 @@ impl SegmentReader {
         }
     }
 
+    /// A stream cannot be read again: what was wrong with it stays.
     fn read_frozen(&mut self, out: &mut Vec<Event>) -> Result<Round, Error> {
+        if let Some(corruption) = &self.corruption {
+            return Err(Error::Corrupt(corruption.clone()));
+        }
+        let result = self.read_frozen_block(out);
+        if let Err(Error::Corrupt(corruption)) = &result {
+            self.corruption = Some(corruption.clone());
+        }
+        result
+    }
+
+    fn read_frozen_block(&mut self, out: &mut Vec<Event>) -> Result<Round, Error> {
         let mut block = [0; BLOCK_BYTES];
         let Source::Frozen(segment) = &mut self.source else { return Ok(Round::Done) };
         if !segment.next_block(&mut block)? {

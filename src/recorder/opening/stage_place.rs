@@ -100,7 +100,14 @@ fn place(
     });
     match built {
         Ok(stage) => Ok(stage),
-        Err(error) if explicit || config.require_shm => Err(error),
+        Err(error) if explicit || config.require_shm => {
+            // No half pool is left in the way of everybody; a failure to remove it is only a leftover.
+            let no_space = matches!(&error, Error::Io(error) if error.is_no_space());
+            if no_space && evidence.slots.is_empty() {
+                let _ = remove_stage(&*log.system, &parent.join(stage_directory_name(id)));
+            }
+            Err(error)
+        }
         Err(Error::Io(error)) if error.is_no_space() || error.source.kind() == io::ErrorKind::NotFound => {
             // What was made of it goes away again; a failure to do so is only a leftover.
             let _ = remove_stage(&*log.system, &parent.join(stage_directory_name(id)));

@@ -162,6 +162,11 @@ impl SegmentFlusher {
         if published > self.shared.geometry.capacity() {
             return Err(WorkerError::Broken("the published count is beyond the segment"));
         }
+        // The append thread may stand between the count and the last id: what is durable must never be above the last id.
+        let published = match published.checked_sub(1) {
+            Some(last) if slot.event_id(last) > self.shared.last_event_id() => last,
+            _ => published,
+        };
         let durable = front.active.progress.durable_slots;
         if published > durable {
             if !self.is_due(durable, published, eager || written) {
@@ -265,6 +270,11 @@ impl SegmentFlusher {
         self.link = Some(progress.chain);
         self.shared.meta.want_flush();
         self.shared.bells.meta.ring();
+        // A reader takes the largest durable id of all Live slots: another one must say it before this one falls silent.
+        if let Some((_, active)) = self.shared.active() {
+            let durable = self.shared.durable_event_id();
+            self.shared.slot(active).durable_event_id().store(durable, Ordering::Release);
+        }
         slot.set_free();
         // A dropped reservation may have left its bytes in the slot above the last event.
         let used_bytes = (used_bytes + BLOCK_HEADER_BYTES + EVENT_BYTES).min(slot.image_bytes());
