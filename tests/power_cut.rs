@@ -6,6 +6,8 @@
 //! `WALREC_POWER_STATES` sets the number of crash states (default 50,000), `WALREC_SEED` the seed. A failing state prints its case,
 //! which `WALREC_POWER_CASE` replays alone.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panic and prints its figures")]
+
 mod session;
 
 use session::{Case, Figures, play};

@@ -132,7 +132,7 @@ impl CoreError for recorder::Error {
             Self::Invalid(_) | Self::Refused { .. } => WALREC_E_INVALID,
             Self::Io(error) => error.status(),
             Self::Locked(_) => WALREC_E_LOCKED,
-            Self::Corrupt(_) => WALREC_E_CORRUPT,
+            Self::Corrupt(_) | Self::Damaged { .. } => WALREC_E_CORRUPT,
             Self::Newer { .. } => WALREC_E_ABI,
             Self::NoMemory(_) => WALREC_E_NOMEM,
             Self::Closed => WALREC_E_CLOSED,

@@ -206,3 +206,7 @@ pub fn is_zero(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<64>();
     words.iter().all(|word| *word == [0; 64]) && rest.iter().all(|&byte| byte == 0)
 }
+
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;

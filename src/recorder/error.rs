@@ -24,6 +24,13 @@ pub enum Error {
     Locked(PathBuf),
     /// Bytes do not verify; nothing was changed.
     Corrupt(Box<Corruption>),
+    /// A small file of the log is not what this library writes; nothing was changed.
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// Something is of a newer format or layout; nothing was changed.
     Newer {
         /// The file.
@@ -52,6 +59,7 @@ impl fmt::Display for Error {
             Self::Io(error) => error.fmt(out),
             Self::Locked(path) => write!(out, "{}: locked by another recorder", path.display()),
             Self::Corrupt(corruption) => corruption.fmt(out),
+            Self::Damaged { path, what } => write!(out, "{}: {what}", path.display()),
             Self::Newer { path, what } => write!(out, "{}: {what}", path.display()),
             Self::Closed => out.write_str("the recorder is shut down"),
             Self::TimedOut => out.write_str("the time was up before the event was durable"),

@@ -15,7 +15,7 @@ use super::shared::Shared;
 use super::worker::{MetaCoordinator, SegmentFlusher, SegmentMaintainer, SegmentPreparer, WorkerError};
 use crate::format::{MetaPosition, SegmentName, SegmentNameKind};
 use crate::storage::Place;
-use crate::sync::{Bell, Worker, WorkerThread};
+use crate::sync::{Bell, Worker, WorkerThread, try_pin};
 
 /// How long a sync may block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +95,9 @@ impl Manager {
         };
         let shared = &**self.shared;
         let (config, bells) = (&shared.config, &shared.bells);
+        for cpu in [config.cpu_prepare, config.cpu_flush, config.cpu_maintain, config.cpu_meta].into_iter().flatten() {
+            try_pin(cpu).map_err(|error| Error::Invalid(format!("a worker cannot be pinned to CPU {cpu}: {error}")))?;
+        }
         let meta = self.spawn(workers.meta, &bells.meta, config.cpu_meta)?;
         let maintainer = self.spawn(workers.maintainer, &bells.maintain, config.cpu_maintain)?;
         let flusher = self.spawn(workers.flusher, &bells.flush, config.cpu_flush)?;

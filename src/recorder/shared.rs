@@ -237,8 +237,7 @@ impl Shared {
         if first.is_some() {
             return;
         }
-        self.config.log.log(LogLevel::Error, &format!("poisoned: {cause}"));
-        *first = Some(cause);
+        *first = Some(cause.clone());
         drop(first);
         self.poisoned.store(true, Ordering::SeqCst);
         self.cursor_atomics().0.store(0, Ordering::SeqCst);
@@ -246,6 +245,7 @@ impl Shared {
             slot.poison().store(1, Ordering::Release);
         }
         self.wake_waiting();
+        self.config.log.log(LogLevel::Error, &format!("poisoned: {cause}"));
     }
 
     /// Whether it is poisoned.

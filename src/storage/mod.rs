@@ -19,6 +19,7 @@ mod real;
 #[cfg(feature = "simulation")]
 pub mod simulated;
 mod stage;
+mod stage_record;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -35,9 +36,10 @@ pub use lz4::FrozenReader;
 pub use mapping::{CursorPage, HeapPages, Mapping, PageBuffer};
 pub use real::RealSystem;
 pub use stage::{
-    ControlPage, LivePage, STAGE_RECORD_BYTES, Slot, SlotSegment, Stage, StageIdentity, StageRecord, is_slot_name,
-    remove_stage, slot_name, stage_directory_name,
+    ControlPage, LivePage, Slot, SlotSegment, Stage, StageIdentity, is_slot_name, remove_stage, slot_name,
+    stage_directory_name,
 };
+pub use stage_record::{STAGE_RECORD_BYTES, StageRecord};
 
 /// What walrec asks of the machine it runs on.
 pub trait System: Send + Sync + fmt::Debug {

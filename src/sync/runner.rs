@@ -147,6 +147,15 @@ pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or("without a message").to_owned()
 }
 
+/// Whether a thread of this process can be pinned to `cpu`, tried on a thread of its own.
+///
+/// # Errors
+/// The system's.
+pub fn try_pin(cpu: u32) -> io::Result<()> {
+    let probe = std::thread::Builder::new().spawn(move || pin_to(cpu))?;
+    probe.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+}
+
 fn pin_to(cpu: u32) -> io::Result<()> {
     // SAFETY: all-zero bytes are an empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };

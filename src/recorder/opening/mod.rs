@@ -12,6 +12,8 @@
 //! | `walrec.id`, slots set Free, `walrec.stage` replaced | the old incarnation, or the new one with nothing in its stage |
 //! | slots given out | a stage that continues the files |
 
+mod mender;
+mod plan;
 mod repair;
 mod report;
 mod stage_evidence;
@@ -76,7 +78,7 @@ pub fn open_stepped(system: Arc<dyn System>, path: &Path, config: &Config) -> Re
     let log = lock_log(system, path, config)?;
     let directory = &*log.directory;
     let catalog = Catalog::read(directory)?;
-    let id = read_id(directory)?;
+    let id = read_id(directory, config)?;
     let evidence = StageEvidence::find(&log, id, config)?;
     let meta = read_meta(directory)?;
     let plan = survey(directory, &catalog, meta, &evidence, config, geometry)?;
@@ -196,10 +198,26 @@ fn lock_log(system: Arc<dyn System>, path: &Path, config: &Config) -> Result<Loc
     Ok(LockedLog { system, directory, attributes, boot })
 }
 
-fn read_id(directory: &dyn Directory) -> Result<Option<Id128>, Error> {
+/// The log's identity; without it the stage could not be found, so a damaged one is an error.
+fn read_id(directory: &dyn Directory, config: &Config) -> Result<Option<Id128>, Error> {
     let Some(bytes) = read_small_file(directory, crate::format::ID_FILE, 64)? else { return Ok(None) };
     let text = std::str::from_utf8(&bytes).ok().and_then(|text| text.strip_suffix('\n'));
-    Ok(text.and_then(Id128::parse))
+    match text.and_then(Id128::parse) {
+        None => {
+            damaged(directory, crate::format::ID_FILE, "it does not hold the log's identity", config).map(|()| None)
+        }
+        id => Ok(id),
+    }
+}
+
+/// A small file that does not parse: an error, unless this is a salvage.
+fn damaged(directory: &dyn Directory, name: &str, what: &'static str, config: &Config) -> Result<(), Error> {
+    let path = directory.path().join(name);
+    if !config.salvage {
+        return Err(Error::Damaged { path, what });
+    }
+    config.log.log(LogLevel::Error, &format!("salvage: {}: {what}: ignored", path.display()));
+    Ok(())
 }
 
 fn write_id(directory: &dyn Directory, id: Id128) -> Result<(), Error> {

@@ -7,13 +7,13 @@
 use std::collections::BTreeSet;
 use std::io;
 
+use super::mender::{Mender, Rebuilt};
+use super::plan::{Plan, Surveyed};
 use super::stage_evidence::StageEvidence;
-use super::survey::{Plan, Surveyed};
 use super::{LockedLog, OpenFlags, OpenReport};
 use crate::format::{
-    BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockContext, BlockHeader, BlockState, EVENT_BYTES, EVENTS_PER_BLOCK, FLAG_GUARDS,
-    Geometry, GuardContext, MetaPosition, PAGE_BYTES, QUARANTINE_DIRECTORY, SEGMENT_HEADER_BYTES, Seal, SegmentHeader,
-    SegmentName, SegmentNameKind, judge_block, lost_marker_name, put,
+    BLOCK_BYTES, EVENTS_PER_BLOCK, Geometry, GuardContext, MetaPosition, PAGE_BYTES, QUARANTINE_DIRECTORY,
+    SEGMENT_HEADER_BYTES, Seal, SegmentHeader, SegmentName, SegmentNameKind, lost_marker_name,
 };
 use crate::recorder::config::{Config, LogLevel};
 use crate::recorder::error::Error;
@@ -58,15 +58,6 @@ pub(super) struct Repair<'a> {
     pub(super) meta: MetaPosition,
     pub(super) evidence: &'a StageEvidence,
     pub(super) report: &'a mut OpenReport,
-}
-
-/// What a rebuilt segment ends with.
-#[derive(Clone, Copy, Debug)]
-struct Rebuilt {
-    /// Chain value of the last whole block.
-    chain: u64,
-    /// Chain value after the last event.
-    end_chain: u64,
 }
 
 impl Repair<'_> {
@@ -459,84 +450,5 @@ impl Repair<'_> {
             first = last;
         }
         Ok(mender.rebuilt)
-    }
-}
-
-/// Mends one block after another.
-struct Mender<'a> {
-    segment: &'a Surveyed,
-    seal: bool,
-    link: Option<u64>,
-    evidence: &'a StageEvidence,
-    meta_last: u64,
-    guards: GuardContext,
-    last_event_id: u64,
-    rebuilt: Rebuilt,
-}
-
-impl Mender<'_> {
-    /// Mends a block in memory; whether it must be written.
-    fn mend(&mut self, block: u32, bytes: &mut [u8]) -> io::Result<bool> {
-        let context = BlockContext {
-            block_index: block,
-            previous_last_id: self.last_event_id,
-            previous_chain: self.rebuilt.end_chain,
-            guards: self.guards,
-        };
-        let first_slot = block * EVENTS_PER_BLOCK;
-        let verdict = judge_block(&crate::format::array_at(bytes, 0), &context);
-        // In a segment with partial blocks inside, each holds what its header says, and the stage has nothing to add.
-        let count = if self.segment.scan.contiguous {
-            (self.segment.slots - first_slot).min(EVENTS_PER_BLOCK)
-        } else {
-            verdict.accepted
-        };
-        let from_stage = self.segment.scan.end_slot.clamp(first_slot, first_slot + count);
-        self.take_from_stage(from_stage, first_slot + count, bytes)?;
-        let (header, slots) = bytes.split_at_mut(BLOCK_HEADER_BYTES);
-        let events = &slots[..count as usize * EVENT_BYTES];
-        self.last_event_id = crate::format::u64_at(events, events.len() - EVENT_BYTES);
-        let finalized = match verdict.state {
-            BlockState::Finalized(header) if u32::from(header.event_count) == count => Some(header),
-            _ => None,
-        };
-        let whole = count == EVENTS_PER_BLOCK || first_slot + count < self.segment.slots;
-        let mut changed = from_stage < first_slot + count || self.last_event_id > self.meta_last;
-        let end_chain = if let Some(header) = finalized {
-            header.chained_checksum
-        } else {
-            let places = first_slot..;
-            let all_guarded = places.zip(events.as_chunks().0).all(|(slot, event)| self.guards.holds(slot, event));
-            let flags = if all_guarded { FLAG_GUARDS } else { 0 };
-            let link = if block == 0 { self.link } else { None };
-            let made = BlockHeader::finalize(block, events, context.previous_chain, flags, link);
-            if whole || self.seal {
-                header.copy_from_slice(&made.to_bytes());
-                changed = true;
-            }
-            made.chained_checksum
-        };
-        if whole {
-            self.rebuilt.chain = end_chain;
-        }
-        self.rebuilt.end_chain = end_chain;
-        Ok(changed)
-    }
-
-    /// Copies the events of slots `begin..end` from the stage into the block, with new guards.
-    fn take_from_stage(&self, begin: u32, end: u32, bytes: &mut [u8]) -> io::Result<()> {
-        if begin == end {
-            return Ok(());
-        }
-        let slot = self.evidence.slots.get(&self.segment.index).ok_or(io::ErrorKind::NotFound)?;
-        let place = |slot: u32| BLOCK_HEADER_BYTES + (slot % EVENTS_PER_BLOCK) as usize * EVENT_BYTES;
-        let range = place(begin)..place(end - 1) + EVENT_BYTES;
-        slot.read(&mut bytes[range.clone()], Geometry::event_offset(begin))?;
-        for (slot, event) in (begin..end).zip(bytes[range].as_chunks_mut::<EVENT_BYTES>().0) {
-            put(event, 60, [0; 4]);
-            let guard = self.guards.guard(slot, event);
-            put(event, 60, guard.to_le_bytes());
-        }
-        Ok(())
     }
 }

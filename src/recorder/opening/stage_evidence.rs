@@ -9,9 +9,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::LockedLog;
+use super::{LockedLog, damaged};
 use crate::format::{Geometry, Id128, PAGE_BYTES, STAGE_DIRECTORY, STAGE_FILE};
-use crate::recorder::config::{Config, LogLevel};
+use crate::recorder::config::Config;
 use crate::recorder::error::Error;
 use crate::storage::{
     Access, ControlPage, Directory, File, LivePage, Place, STAGE_RECORD_BYTES, StageRecord, is_slot_name,
@@ -65,7 +65,7 @@ impl StageEvidence {
             return Ok(Self::default());
         };
         let Some(record) = id.and_then(|id| StageRecord::parse(&bytes, id)) else {
-            config.log.log(LogLevel::Warning, "walrec.stage does not parse, or names another log's stage: ignored");
+            damaged(&*log.directory, STAGE_FILE, "it does not parse, or names another log's stage", config)?;
             return Ok(Self::default());
         };
         let mut evidence = Self::default();

@@ -13,6 +13,7 @@
 
 use std::collections::BTreeSet;
 
+use super::plan::{Plan, Surveyed};
 use super::stage_evidence::{SlotEvidence, StageEvidence};
 use crate::format::{
     BLOCK_BYTES, BLOCK_HEADER_BYTES, EVENT_BYTES, EVENTS_PER_BLOCK, Geometry, MetaPosition, Reason,
@@ -27,65 +28,6 @@ use crate::storage::{Directory, Place};
 
 /// Most indices that one salvage marks as lost.
 const MOST_LOST: u32 = 10_000;
-
-/// A segment with events that is to be sealed or written on.
-#[derive(Debug)]
-pub(super) struct Surveyed {
-    pub(super) index: u32,
-    pub(super) header: SegmentHeader,
-    pub(super) geometry: Geometry,
-    pub(super) scan: SegmentScan,
-    /// Slots with accepted events, from the file and the stage.
-    pub(super) slots: u32,
-    /// Id of the last event before the segment.
-    pub(super) previous_last_event_id: u64,
-    pub(super) first_event_id: u64,
-    pub(super) last_event_id: u64,
-    /// Bytes above the accepted events are not zero.
-    pub(super) cut: bool,
-    /// It can be written on in place.
-    pub(super) resumable: bool,
-}
-
-impl Surveyed {
-    /// Events that only the stage has.
-    pub(super) fn staged_events(&self) -> u32 {
-        self.slots - self.scan.end_slot
-    }
-
-    /// Accepted events.
-    pub(super) fn event_count(&self) -> u32 {
-        self.scan.event_count + self.staged_events()
-    }
-}
-
-/// What the repair is to do.
-#[derive(Debug, Default)]
-pub(super) struct Plan {
-    /// Unsealed segments with events, oldest first; a sealed one only if it is to be written on.
-    pub(super) segments: Vec<Surveyed>,
-    /// Chain value of the segment before the first of them, if there is one.
-    pub(super) link: Option<u64>,
-    /// The newest sealed segment, if it is hot: its header may have been seen before it was synced.
-    pub(super) newest_sealed: Option<u32>,
-    /// Unsealed segments without an accepted event, but not zero.
-    pub(super) torn: Vec<u32>,
-    /// Unsealed segments that are zero.
-    pub(super) empty: BTreeSet<u32>,
-    /// Salvage: segments to be moved away.
-    pub(super) excluded: BTreeSet<u32>,
-    /// Salvage: missing indices to be marked, both ends inclusive.
-    pub(super) lost: Vec<(u32, u32)>,
-    /// A gap or a damage that was passed.
-    pub(super) salvaged: bool,
-    /// The stage, or part of it, does not continue the files.
-    pub(super) set_aside: bool,
-    pub(super) first_event_id: u64,
-    pub(super) last_event_id: u64,
-    pub(super) newest_created_ts_ns: u64,
-    pub(super) next_index: u32,
-    pub(super) segment_count: u32,
-}
 
 /// Surveys the log.
 ///
@@ -238,6 +180,11 @@ impl Surveyor<'_> {
     fn header(&self, index: u32) -> Result<(SegmentHeader, Option<HotSegment>), Error> {
         if self.catalog.hot.contains(&index) {
             let hot = HotSegment::open(self.directory, index)?;
+            let links = hot.file.attributes().at("stat", self.directory.path(), &hot.name.to_string())?.links;
+            if links > 1 {
+                let text = format!("{} has {links} links: a backup by hard link must not be written to", hot.name);
+                self.config.log.log(LogLevel::Warning, &text);
+            }
             Ok((hot.header, Some(hot)))
         } else {
             Ok((*FrozenSegment::open(self.directory, index)?.header(), None))

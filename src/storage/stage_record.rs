@@ -1,0 +1,109 @@
+//! `walrec.stage`: the one line that says whether a recorder is using the log, and where its stage is.
+//!
+//! Crash story: replaced through a temporary file like the other small files. On a full disk, where that fails, it is overwritten in
+//! place: it fills one sector, and the medium keeps a sector whole.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::atomic_file::replace_file;
+use super::error::{Error, Place};
+use super::stage::stage_directory_name;
+use super::{Access, Directory};
+use crate::format::{Id128, STAGE_DIRECTORY, STAGE_FILE, STAGE_TEMP_FILE};
+
+/// `walrec.stage`: whether a recorder is using the log, and where its stage is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageRecord {
+    /// `open`, else `closed`.
+    pub open: bool,
+    /// New at each open.
+    pub incarnation: Id128,
+    /// The boot in which it was opened.
+    pub boot: Id128,
+    /// Absolute, or [`crate::format::STAGE_DIRECTORY`] for the log directory's own.
+    pub path: PathBuf,
+}
+
+/// Most bytes of `walrec.stage`.
+pub const STAGE_RECORD_BYTES: usize = 8192;
+/// A record is padded with spaces to one sector where it fits, so that it can be replaced in place when the disk is full.
+const SECTOR_BYTES: usize = 512;
+
+impl StageRecord {
+    /// The file's one line.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let state = if self.open { "open" } else { "closed" };
+        let mut line = format!("{state} {} {} ", self.incarnation, self.boot).into_bytes();
+        line.extend_from_slice(self.path.as_os_str().as_bytes());
+        line.resize(line.len().max(SECTOR_BYTES - 1), b' ');
+        line.push(b'\n');
+        line
+    }
+
+    /// Replaces the record, durably. On a full disk an old one of one sector is overwritten: the medium keeps a sector whole.
+    ///
+    /// # Errors
+    /// The first failing call's.
+    pub fn write(&self, directory: &dyn Directory) -> Result<(), Error> {
+        let bytes = self.to_bytes();
+        let full = match replace_file(directory, STAGE_FILE, STAGE_TEMP_FILE, &bytes) {
+            Err(error) if error.is_no_space() && !error.operation.starts_with("sync") => error,
+            other => return other,
+        };
+        let path = directory.path();
+        let Ok(file) = directory.open_file(STAGE_FILE, Access::Write) else { return Err(full) };
+        let old_bytes = file.attributes().at("stat", path, STAGE_FILE)?.bytes;
+        if bytes.len() != SECTOR_BYTES || old_bytes != SECTOR_BYTES as u64 {
+            return Err(full);
+        }
+        // What the failed replacement left; it may be what fills the disk.
+        let _ = directory.remove_file(STAGE_TEMP_FILE);
+        file.write_all_at(&bytes, 0).at("write", path, STAGE_FILE)?;
+        file.sync_data().at("sync", path, STAGE_FILE)
+    }
+
+    /// Reads the line; `None` for anything else. The path is as strict as what this library writes: the log directory's own
+    /// stage, or an absolute path whose last name is that of the log's identity.
+    #[must_use]
+    pub fn parse(bytes: &[u8], log: Id128) -> Option<Self> {
+        let line = bytes.strip_suffix(b"\n")?;
+        let mut parts = line.splitn(4, |&byte| byte == b' ');
+        let open = match parts.next()? {
+            b"open" => true,
+            b"closed" => false,
+            _ => return None,
+        };
+        let mut id = || std::str::from_utf8(parts.next()?).ok().and_then(Id128::parse);
+        let (incarnation, boot) = (id()?, id()?);
+        let path = PathBuf::from(OsStr::from_bytes(parts.next()?.trim_ascii_end()));
+        let own = path == Path::new(STAGE_DIRECTORY);
+        let named = path.is_absolute() && path.file_name() == Some(OsStr::new(&stage_directory_name(log)));
+        (own || named).then_some(Self { open, incarnation, boot, path })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_reads_what_it_writes_and_no_foreign_path() {
+        let log = Id128([7; 16]);
+        let path = PathBuf::from(format!("/dev/shm/{}", stage_directory_name(log)));
+        let record = StageRecord { open: true, incarnation: Id128([1; 16]), boot: Id128([2; 16]), path };
+        assert_eq!(StageRecord::parse(&record.to_bytes(), log), Some(record.clone()));
+        assert_eq!(StageRecord::parse(&record.to_bytes(), Id128([8; 16])), None, "another log's stage");
+        for path in ["/etc", "relative/walrec-0", "stage/..", ""] {
+            let foreign = StageRecord { path: path.into(), ..record.clone() };
+            assert_eq!(StageRecord::parse(&foreign.to_bytes(), log), None, "{path:?}");
+        }
+        let bytes = record.to_bytes();
+        assert_eq!(bytes.len(), SECTOR_BYTES);
+        for length in 0..bytes.len() {
+            assert_eq!(StageRecord::parse(&bytes[..length], log), None, "cut at {length}");
+        }
+    }
+}
