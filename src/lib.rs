@@ -6,7 +6,7 @@
 //!
 //! | layer | what it knows |
 //! |---|---|
-//! | [`format`] | bytes: events, blocks, headers, checksums, names, verdicts |
+//! | [`format`](mod@format) | bytes: events, blocks, headers, checksums, names, verdicts |
 //! | [`sync`] | threads: ring, bell, worker runner |
 //! | [`storage`] | the operating system: files, memory, locks, the stage |
 //! | [`segment`] | one log on disk: catalog, segments, the walk over their blocks |

@@ -100,7 +100,9 @@ mod tests {
 
     fn catalog(names: &[&str]) -> Catalog {
         let mut catalog = Catalog::default();
-        names.iter().for_each(|name| catalog.add(name.into()));
+        for name in names {
+            catalog.add(name.into());
+        }
         catalog
     }
 

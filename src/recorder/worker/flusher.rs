@@ -270,10 +270,11 @@ impl SegmentFlusher {
         self.link = Some(progress.chain);
         self.shared.meta.want_flush();
         self.shared.bells.meta.ring();
-        // A reader takes the largest durable id of all Live slots: another one must say it before this one falls silent.
-        if let Some((_, active)) = self.shared.active() {
-            let durable = self.shared.durable_event_id();
-            self.shared.slot(active).durable_event_id().store(durable, Ordering::Release);
+        // A reader in another process takes the largest durable id of all Live slots: the others must say it before this one falls
+        // silent, and which of them is Live next is the append thread's to decide.
+        let durable = self.shared.durable_event_id();
+        for other in self.shared.stage.slots().iter() {
+            other.durable_event_id().fetch_max(durable, Ordering::Release);
         }
         slot.set_free();
         // A dropped reservation may have left its bytes in the slot above the last event.
