@@ -11,9 +11,9 @@ use std::sync::Arc;
 use super::durable_limit::durable_limit;
 use super::error::Error;
 use super::segment_reader::{Before, Round, SegmentReader};
-use crate::format::{Event, Reason, SegmentName, SegmentNameKind};
+use crate::format::{Event, META_BYTES, META_FILE, MetaPosition, Reason, SegmentName, SegmentNameKind};
 use crate::segment::{Catalog, Corruption};
-use crate::storage::{Directory, Place, RealSystem, System};
+use crate::storage::{Directory, Place, RealSystem, System, read_small_file};
 
 /// A reader of one log.
 pub struct Manager {
@@ -184,7 +184,7 @@ impl Manager {
         self.catalog = Catalog::read(&*self.directory)?;
         let next = self.catalog.indices().range(index.saturating_add(1)..).next().copied();
         let Some(next) = next else {
-            return self.at_end(false).map(|()| false);
+            return self.at_end(false).map(|_| false);
         };
         let gap = next - index > 1;
         if gap && !(index + 1..next).all(|missing| self.catalog.lost.contains(&missing)) {
@@ -198,16 +198,15 @@ impl Manager {
                 self.segment = Some(entered);
                 return Ok(true);
             }
-            return self.at_end(false).map(|()| false);
+            return self.at_end(false).map(|_| false);
         };
         if !done {
             // Events in the next segment: this one must be complete as it stands.
             if self.limit.is_some_and(|limit| first > limit) {
                 return Ok(false);
             }
-            self.at_end(true)?;
-            let before =
-                Before { last_event_id: self.segment.as_ref().map_or(0, SegmentReader::last_given_id), link: None };
+            let link = self.at_end(true)?.filter(|_| !gap);
+            let before = Before { last_event_id: self.segment.as_ref().map_or(0, SegmentReader::last_given_id), link };
             entered = SegmentReader::open(&self.directory, next, self.catalog.hot.contains(&next), before)?;
         }
         self.segment = Some(entered);
@@ -215,19 +214,28 @@ impl Manager {
     }
 
     /// At the end of what there is: a torn tail is an end, valid data above it is corruption, and so is an end below the limit.
-    fn at_end(&mut self, later_in_use: bool) -> Result<(), Error> {
-        let Some(segment) = &self.segment else { return Ok(()) };
+    fn at_end(&mut self, later_in_use: bool) -> Result<Option<u64>, Error> {
+        let Some(segment) = &self.segment else { return Ok(None) };
         let last = segment.last_given_id();
         if let Some(limit) = self.limit.filter(|&limit| limit > last && !later_in_use) {
             return Err(
                 segment.corrupt(Reason::Hole, format!("events up to {limit} are durable, the last one here is {last}"))
             );
         }
-        if later_in_use || (self.limit.is_none() && self.clean_end != Some(segment.place())) {
-            segment.hold_end(later_in_use)?;
-            self.clean_end = Some(segment.place());
+        if self.limit.is_none() && !later_in_use && self.clean_end != Some(segment.place()) {
+            let meta = read_small_file(&*self.directory, META_FILE, META_BYTES)?;
+            let durable = meta.and_then(|bytes| MetaPosition::from_bytes(&bytes)).unwrap_or_default().last_event_id;
+            if last < durable {
+                let detail = format!("event {durable} was durable, the last one here is {last}");
+                return Err(segment.corrupt(Reason::BelowMeta, detail));
+            }
         }
-        Ok(())
+        if later_in_use || (self.limit.is_none() && self.clean_end != Some(segment.place())) {
+            let link = segment.hold_end(later_in_use)?;
+            self.clean_end = Some(segment.place());
+            return Ok(link);
+        }
+        Ok(None)
     }
 
     fn missing(&self, first: u32, last: u32) -> Error {

@@ -11,7 +11,7 @@ use crate::format::{
     BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockContext, BlockState, BlockVerdict, EVENT_BYTES, EVENTS_PER_BLOCK, Event,
     FLAG_LINK, Geometry, GuardContext, Reason, Seal, judge_block, u64_at, xxh64,
 };
-use crate::segment::{FrozenSegment, HotSegment};
+use crate::segment::{EndBlock, FrozenSegment, HotSegment};
 use crate::storage::{Directory, Place};
 
 /// Blocks read at once from a `.wal`.
@@ -391,17 +391,20 @@ impl SegmentReader {
         Ok((accepted > 0).then(|| u64_at(&*block, BLOCK_HEADER_BYTES)))
     }
 
-    /// Whether the walk over this unsealed segment ends at a clean end; an error where valid data stands above it.
-    pub(super) fn hold_end(&self, later_in_use: bool) -> Result<(), Error> {
-        let Source::Hot(segment) = &self.source else { return Ok(()) };
-        if segment.header.seal.is_some() {
-            return Ok(());
+    /// The chain value after the end of this segment; an error where the walk over an unsealed one does not end cleanly: valid data
+    /// stands above, or, when a later segment is in use, the last block is not finalized.
+    pub(super) fn hold_end(&self, later_in_use: bool) -> Result<Option<u64>, Error> {
+        let Source::Hot(segment) = &self.source else { return Ok(None) };
+        if let Some(seal) = segment.header.seal {
+            return Ok(Some(seal.last_chained_checksum));
         }
         let scan = crate::segment::scan_segment(&*self.directory, segment, self.before.last_event_id)?;
         let dirty = scan.nonzero_end > scan.end_offset();
-        if scan.valid_above.is_some() || (dirty && later_in_use) {
-            return Err(self.corrupt(Reason::ValidAbove, scan.reason.text().into()));
+        let unfinished = matches!(scan.end_block, EndBlock::Open | EndBlock::Torn) || scan.end_slot == 0;
+        if scan.valid_above.is_some() || (later_in_use && (dirty || unfinished)) {
+            let reason = if scan.valid_above.is_some() { Reason::ValidAbove } else { Reason::Hole };
+            return Err(self.corrupt(reason, scan.reason.text().into()));
         }
-        Ok(())
+        Ok(Some(scan.end_chain))
     }
 }

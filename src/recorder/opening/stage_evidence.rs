@@ -15,7 +15,7 @@ use crate::recorder::config::Config;
 use crate::recorder::error::Error;
 use crate::storage::{
     Access, ControlPage, Directory, File, LivePage, Place, STAGE_RECORD_BYTES, StageRecord, is_slot_name,
-    read_small_file,
+    read_small_file, stage_directory_name,
 };
 
 /// A Live slot found on disk.
@@ -56,11 +56,52 @@ pub(super) struct StageEvidence {
     pub(super) foreign: bool,
     /// It is of another opening of this log.
     pub(super) disagrees: bool,
+    /// A stage with events that the record does not name lies where the new one is to go.
+    pub(super) in_the_way: Option<InTheWay>,
+}
+
+/// A stage that nothing points to.
+#[derive(Debug)]
+pub(super) struct InTheWay {
+    pub(super) path: PathBuf,
+    /// It belongs to another log directory.
+    pub(super) foreign: bool,
 }
 
 impl StageEvidence {
-    /// Looks where `walrec.stage` points.
+    /// Looks where `walrec.stage` points, and where the new stage is to go.
     pub(super) fn find(log: &LockedLog, id: Option<Id128>, config: &Config) -> Result<Self, Error> {
+        let mut evidence = Self::find_recorded(log, id, config)?;
+        if let Some(id) = id {
+            evidence.look_in_the_way(log, id, config)?;
+        }
+        Ok(evidence)
+    }
+
+    fn look_in_the_way(&mut self, log: &LockedLog, id: Id128, config: &Config) -> Result<(), Error> {
+        let parent = config.stage_dir.as_deref().unwrap_or(std::path::Path::new(super::stage_place::DEFAULT_PARENT));
+        // One that is not there is told when the stage is made.
+        let Ok(parent) = log.system.absolute_path(parent) else { return Ok(()) };
+        let path = parent.join(stage_directory_name(id));
+        if self.path.as_ref() == Some(&path) {
+            return Ok(());
+        }
+        let directory = match log.system.open_directory(&path, false) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.at("open", &path, "")?,
+        };
+        check_private(&*directory, &path)?;
+        if !directory.try_lock().at("lock", &path, "")? {
+            return Err(Error::Locked(path));
+        }
+        let nothing = StageRecord { open: false, incarnation: Id128([0; 16]), boot: log.boot, path: path.clone() };
+        let mut other = Self::default();
+        other.read_slots(log, &nothing, &*directory)?;
+        self.in_the_way = other.disagrees.then_some(InTheWay { path, foreign: other.foreign });
+        Ok(())
+    }
+
+    fn find_recorded(log: &LockedLog, id: Option<Id128>, config: &Config) -> Result<Self, Error> {
         let Some(bytes) = read_small_file(&*log.directory, STAGE_FILE, STAGE_RECORD_BYTES)? else {
             return Ok(Self::default());
         };
@@ -76,9 +117,7 @@ impl StageEvidence {
         if !directory.try_lock().at("lock", &path, "")? {
             return Err(Error::Locked(path));
         }
-        if record.open && record.boot == log.boot {
-            evidence.read_slots(log, &record, &*directory)?;
-        }
+        evidence.read_slots(log, &record, &*directory)?;
         evidence.directory = Some(directory);
         evidence.path = Some(path);
         Ok(evidence)
@@ -87,6 +126,7 @@ impl StageEvidence {
     fn read_slots(&mut self, log: &LockedLog, record: &StageRecord, directory: &dyn Directory) -> Result<(), Error> {
         let path = directory.path();
         let mut any = false;
+        let current = record.open && record.boot == log.boot;
         for name in directory.names().at("list", path, "")? {
             if !is_slot_name(&name) {
                 continue;
@@ -104,18 +144,28 @@ impl StageEvidence {
                 }
                 ControlPage::Live(page) => page,
             };
-            if page.identity.boot != record.boot || page.identity.incarnation != record.incarnation {
-                self.disagrees = true;
+            if page.identity.boot != log.boot {
+                // Left on a disk by an earlier boot: it survived nothing that the files did not.
                 continue;
             }
-            self.foreign |= page.identity.directory != log.attributes.identity;
+            let foreign = page.identity.directory != log.attributes.identity;
+            if page.identity.incarnation != record.incarnation {
+                // Of another opening than the record's: the log was put back, or is a copy.
+                self.disagrees |= page.published > 0;
+                self.foreign |= foreign && page.published > 0;
+                continue;
+            }
+            if !current {
+                continue;
+            }
+            self.foreign |= foreign;
             // Two slots for one segment cannot be; neither is believed then.
             self.disagrees |= self.slots.insert(page.segment_index, SlotEvidence { page, file }).is_some();
         }
         if self.disagrees {
             self.slots.clear();
         }
-        self.missing = !any;
+        self.missing = current && !any;
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use crate::recorder::error::Error;
 use crate::recorder::shared::Shared;
 use crate::storage::{self, Directory, Place, Stage, StageRecord, remove_stage, stage_directory_name};
 
-const DEFAULT_PARENT: &str = "/dev/shm";
+pub(super) const DEFAULT_PARENT: &str = "/dev/shm";
 
 /// Builds the stage. The log gets an identity if it has none, and a new one when the old stage belongs to the log that this one
 /// was copied from.
@@ -27,7 +27,8 @@ pub(super) fn build(
     geometry: Geometry,
     report: &mut OpenReport,
 ) -> Result<Stage, Error> {
-    let id = match id.filter(|_| !evidence.foreign) {
+    let id = match id.filter(|_| !evidence.foreign && !evidence.in_the_way.as_ref().is_some_and(|other| other.foreign))
+    {
         Some(id) => id,
         None => {
             let id = log.system.random_id().at("random bytes", log.directory.path(), "")?;
@@ -50,15 +51,25 @@ fn set_aside(log: &LockedLog, evidence: &StageEvidence, config: &Config, report:
     if report.flags & OpenFlags::STAGE_SET_ASIDE == 0 {
         return Ok(());
     }
-    let Some(path) = &evidence.path else { return Ok(()) };
+    if let Some(other) = evidence.in_the_way.as_ref().filter(|other| !other.foreign) {
+        rename_aside(log, &other.path, config)?;
+    }
+    // The one that the record names is not at fault when only the other is in the way.
+    let Some(path) = evidence.path.as_ref().filter(|_| evidence.disagrees || evidence.in_the_way.is_none()) else {
+        return Ok(());
+    };
     if evidence.foreign {
         let text =
             format!("{}: the stage of another log directory does not continue this log; left as it is", path.display());
         config.log.log(LogLevel::Warning, &text);
         return Ok(());
     }
+    rename_aside(log, path, config)
+}
+
+fn rename_aside(log: &LockedLog, path: &Path, config: &Config) -> Result<(), Error> {
     for number in 0..1_000 {
-        let mut name = path.clone().into_os_string();
+        let mut name = path.as_os_str().to_owned();
         name.push(format!(".aside-{number}"));
         let aside = PathBuf::from(name);
         match log.system.rename_directory(path, &aside) {
@@ -71,7 +82,10 @@ fn set_aside(log: &LockedLog, evidence: &StageEvidence, config: &Config, report:
             }
         }
     }
-    Err(Error::Refused { path: path.clone(), why: "a thousand stages have been set aside here; remove some".into() })
+    Err(Error::Refused {
+        path: path.to_path_buf(),
+        why: "a thousand stages have been set aside here; remove some".into(),
+    })
 }
 
 fn place(

@@ -89,8 +89,8 @@ struct Base {
 impl Surveyor<'_> {
     fn run(&self) -> Result<Outcome, Error> {
         let mut plan = Plan { excluded: self.excluded.clone(), ..Plan::default() };
-        plan.salvaged = !self.excluded.is_empty();
-        plan.set_aside = self.evidence.disagrees || !self.use_stage;
+        plan.salvaged = !self.excluded.is_empty() || !self.catalog.lost.is_empty();
+        plan.set_aside = self.evidence.disagrees || self.evidence.in_the_way.is_some() || !self.use_stage;
         self.look_for_gaps(&mut plan)?;
         let indices: BTreeSet<u32> = self.catalog.indices().difference(&self.excluded).copied().collect();
         plan.segment_count = u32::try_from(indices.len()).unwrap_or(u32::MAX);
@@ -109,7 +109,7 @@ impl Surveyor<'_> {
         {
             self.plan_to_write_on(newest, &indices, &mut plan)?;
         }
-        self.hold_against_watermarks(&plan)?;
+        self.hold_against_watermarks(&mut plan)?;
         plan.first_event_id = self.first_event_id(&indices, &plan)?;
         Ok(Outcome::Plan(Box::new(plan)))
     }
@@ -427,7 +427,7 @@ impl Surveyor<'_> {
     }
 
     /// What was called durable must be there.
-    fn hold_against_watermarks(&self, plan: &Plan) -> Result<(), Error> {
+    fn hold_against_watermarks(&self, plan: &mut Plan) -> Result<(), Error> {
         let stage = if self.use_stage { self.evidence.durable_event_id() } else { 0 };
         for (durable, who) in [(self.meta.last_event_id, "wal_meta.dat"), (stage, "the stage of this boot")] {
             if plan.last_event_id >= durable {
@@ -438,6 +438,7 @@ impl Surveyor<'_> {
                 let index = plan.segments.last().map_or(plan.next_index.saturating_sub(1), |segment| segment.index);
                 return Err(self.corrupt(index, 0, Reason::BelowMeta, detail));
             }
+            plan.salvaged = true;
             self.config.log.log(LogLevel::Error, &format!("salvage: {detail}"));
         }
         Ok(())
