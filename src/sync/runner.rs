@@ -76,10 +76,11 @@ impl std::fmt::Display for RunnerError {
     }
 }
 
-/// A running worker. [`Self::stop_and_join`] gives the worker back; dropping it without that leaves the thread alone.
+/// A running worker. [`Self::stop_and_join`] gives the worker back; dropping it without that stops and joins it too.
 #[derive(Debug)]
 pub struct WorkerThread<W> {
-    handle: JoinHandle<W>,
+    /// Taken once, by whoever joins.
+    handle: Option<JoinHandle<W>>,
     stop: Arc<Stop>,
     bell: Arc<Bell>,
 }
@@ -112,14 +113,27 @@ impl<W: Worker + 'static> WorkerThread<W> {
             let _blocked = SignalsBlocked::new();
             std::thread::Builder::new().name(W::NAME.into()).spawn(body)
         };
-        Ok(Self { handle: spawned?, stop, bell })
+        Ok(Self { handle: Some(spawned?), stop, bell })
     }
 
     /// Lets the worker finish and takes it back; `None` when the thread itself could not be joined.
-    pub fn stop_and_join(self) -> Option<W> {
+    pub fn stop_and_join(mut self) -> Option<W> {
+        self.join()
+    }
+}
+
+impl<W> WorkerThread<W> {
+    fn join(&mut self) -> Option<W> {
         self.stop.request();
         self.bell.ring();
-        self.handle.join().ok()
+        self.handle.take()?.join().ok()
+    }
+}
+
+impl<W> Drop for WorkerThread<W> {
+    fn drop(&mut self) {
+        // Gives nothing when `stop_and_join` has been here.
+        drop(self.join());
     }
 }
 

@@ -155,7 +155,7 @@ fn load(shared: &Shared, number: SlotNumber, resumed: Resumed) -> Result<ActiveS
     let image = unsafe { slot.bytes_mut(0, slot.image_bytes()) };
     let name = resumed.name();
     let read = resumed.file.read_up_to(image, 0).at("read", shared.directory.path(), &name)?;
-    // Above the accepted events there is nothing but zeros; a header that proves fewer events than are there goes too.
+    // Above the accepted events the file holds nothing but zeros; what a short read left of an earlier use must go.
     let end = Geometry::end_offset(resumed.progress.durable_slots);
     image[end.min(read)..].fill(0);
     let segment = SlotSegment {
