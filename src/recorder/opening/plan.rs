@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::format::{Geometry, SegmentHeader};
+use crate::format::{Geometry, Reason, SegmentHeader};
 use crate::segment::SegmentScan;
 
 /// A segment with events that is to be sealed or written on.
@@ -45,8 +45,8 @@ pub(super) struct Plan {
     pub(super) link: Option<u64>,
     /// The newest sealed segment, if it is hot: its header may have been seen before it was synced.
     pub(super) newest_sealed: Option<u32>,
-    /// Unsealed segments without an accepted event, but not zero.
-    pub(super) torn: Vec<u32>,
+    /// The last used segment, when it has no accepted event but is not zero.
+    pub(super) torn: Option<Torn>,
     /// Unsealed segments that are zero.
     pub(super) empty: BTreeSet<u32>,
     /// Salvage: segments to be moved away.
@@ -62,4 +62,13 @@ pub(super) struct Plan {
     pub(super) newest_created_ts_ns: u64,
     pub(super) next_index: u32,
     pub(super) segment_count: u32,
+}
+
+/// A segment without an accepted event that is not zero.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Torn {
+    pub(super) index: u32,
+    pub(super) reason: Reason,
+    /// Bytes above the header up to the last one that is not zero.
+    pub(super) bytes: usize,
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use super::mender::{Mender, Rebuilt};
-use super::plan::{Plan, Surveyed};
+use super::plan::{Plan, Surveyed, Torn};
 use super::stage_evidence::StageEvidence;
 use super::{LockedLog, OpenFlags, OpenReport};
 use crate::format::{
@@ -97,13 +97,11 @@ impl Repair<'_> {
             outcome.resumed = resumed;
             link = Some(end_chain);
         }
-        if let Some(&torn) = plan.torn.first() {
-            self.remove_empty_above(torn, &mut outcome.empty)?;
-        }
-        for &index in plan.torn.iter().rev() {
-            if !self.move_torn(index)? {
+        if let Some(torn) = plan.torn {
+            self.remove_empty_above(torn.index, &mut outcome.empty)?;
+            if !self.move_torn(torn)? {
                 // Sealed as empty instead: no index at or below it may be given out again.
-                outcome.next_index = outcome.next_index.max(index + 1);
+                outcome.next_index = outcome.next_index.max(torn.index + 1);
                 outcome.link = Some(0);
             }
         }
@@ -219,11 +217,14 @@ impl Repair<'_> {
 
     /// A segment without an accepted event: away, so that its index can be used again. `false` when there was no space for that and
     /// it was sealed as empty where it is.
-    fn move_torn(&mut self, index: u32) -> Result<bool, Error> {
+    fn move_torn(&mut self, torn: Torn) -> Result<bool, Error> {
+        let index = torn.index;
         let name = SegmentName::new(index, SegmentNameKind::Hot).to_string();
         self.report.flags |= OpenFlags::CUT;
         self.report.cut_segment = index;
         self.report.cut_offset = SEGMENT_HEADER_BYTES as u64;
+        self.report.cut_reason = torn.reason;
+        self.report.bytes_cut += torn.bytes as u64;
         match self.move_aside(&name) {
             Err(error) if error.is_no_space() => {
                 let file = self.directory().open_file(&name, Access::WriteDirect).at(

@@ -13,7 +13,7 @@
 
 use std::collections::BTreeSet;
 
-use super::plan::{Plan, Surveyed};
+use super::plan::{Plan, Surveyed, Torn};
 use super::stage_evidence::{SlotEvidence, StageEvidence};
 use crate::format::{
     BLOCK_BYTES, BLOCK_HEADER_BYTES, EVENT_BYTES, EVENTS_PER_BLOCK, Geometry, MetaPosition, Reason,
@@ -105,7 +105,7 @@ impl Surveyor<'_> {
             return Ok(Outcome::StageDisagrees(index));
         }
         if let Some(newest) =
-            base.newest_hot.filter(|_| plan.segments.is_empty() && plan.torn.is_empty() && plan.empty.is_empty())
+            base.newest_hot.filter(|_| plan.segments.is_empty() && plan.torn.is_none() && plan.empty.is_empty())
         {
             self.plan_to_write_on(newest, &indices, &mut plan)?;
         }
@@ -326,7 +326,11 @@ impl Surveyor<'_> {
             self.hold_link(&segment, place, plan)?;
             match (segment.slots, tail) {
                 (0, false) => drop(plan.empty.insert(segment.index)),
-                (0, true) => plan.torn.push(segment.index),
+                // Only the last used one comes here: earlier ones are corruption by now.
+                (0, true) => {
+                    let bytes = segment.scan.nonzero_end - SEGMENT_HEADER_BYTES;
+                    plan.torn = Some(Torn { index: segment.index, reason: segment.scan.reason, bytes });
+                }
                 (_, tail) => {
                     segment.cut = tail;
                     let guarded = segment.scan.end_block_guarded
@@ -337,7 +341,7 @@ impl Surveyor<'_> {
             }
         }
         // Unused indices are given out again, in order.
-        let unused = plan.empty.first().copied().into_iter().chain(plan.torn.first().copied()).min();
+        let unused = plan.empty.first().copied().into_iter().chain(plan.torn.map(|torn| torn.index)).min();
         plan.next_index = unused.unwrap_or(plan.next_index);
         Ok(())
     }
@@ -449,7 +453,7 @@ impl Surveyor<'_> {
             if let Some(segment) = plan.segments.iter().find(|segment| segment.index == index) {
                 return Ok(segment.first_event_id);
             }
-            if plan.empty.contains(&index) || plan.torn.contains(&index) {
+            if plan.empty.contains(&index) || plan.torn.is_some_and(|torn| torn.index == index) {
                 continue;
             }
             match self.header(index)?.0.seal {
