@@ -9,7 +9,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 const NONE: RawFd = -1;
 /// Two locks a recorder: 2,048 recorders in one process.
@@ -17,10 +17,8 @@ const MOST_LOCKS: usize = 4096;
 
 static LOCKED: [AtomicI32; MOST_LOCKS] = [const { AtomicI32::new(NONE) }; MOST_LOCKS];
 static REGISTERED: OnceLock<i32> = OnceLock::new();
-static FORKED: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn in_child() {
-    FORKED.store(true, Ordering::Relaxed);
     for entry in &LOCKED {
         let descriptor = entry.swap(NONE, Ordering::Relaxed);
         if descriptor != NONE {
@@ -29,12 +27,6 @@ extern "C" fn in_child() {
             unsafe { libc::close(descriptor) };
         }
     }
-}
-
-/// Whether this process was forked from one that held a lock.
-#[must_use]
-pub fn is_forked_child() -> bool {
-    FORKED.load(Ordering::Relaxed)
 }
 
 /// A descriptor with a lock on it: closed when dropped, and in a forked child at once.
