@@ -66,6 +66,10 @@ impl Drop for LockedDescriptor {
         if ours.is_err() {
             // Closed in this forked child already; the number may be another file's by now.
             std::mem::forget(descriptor);
+            return;
         }
+        // Unlocked by word, not by the close alone: a child forked just now may still share what is open here.
+        // SAFETY: the descriptor is open.
+        unsafe { libc::flock(descriptor.as_raw_fd(), libc::LOCK_UN) };
     }
 }
