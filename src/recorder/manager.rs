@@ -266,15 +266,21 @@ impl Manager {
                 preparer.map_or(0, |preparer| preparer.next_index())
             }
             Crew::Still(mut workers) => {
-                let Workers { preparer, flusher, maintainer, meta } = &mut *workers;
-                let ended = preparer.on_close().and_then(|()| flusher.on_close());
-                let ended = ended.and_then(|()| maintainer.on_close()).and_then(|()| meta.on_close());
-                if let Err(error) = ended {
+                if let Err(error) = self.end_still(&mut workers) {
                     self.shared.poison(error.to_string());
                 }
-                preparer.next_index()
+                workers.preparer.next_index()
             }
         }
+    }
+
+    /// The same order without threads: the maintainer makes room in its ring between the flusher's rounds.
+    fn end_still(&self, workers: &mut Workers) -> Result<(), WorkerError> {
+        workers.preparer.on_close()?;
+        while !self.shared.is_poisoned() && workers.flusher.round(true)? + workers.maintainer.do_work()? > 0 {}
+        workers.flusher.on_close()?;
+        workers.maintainer.on_close()?;
+        workers.meta.on_close()
     }
 
     /// After a clean close no empty segment is left. From the highest down, each removal durable before the next: a power cut

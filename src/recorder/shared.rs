@@ -46,6 +46,8 @@ const NO_ACTIVE: u64 = u64::MAX;
 pub(crate) const NO_SPACE_PREPARER: u32 = 1;
 /// The flusher found no space.
 pub(crate) const NO_SPACE_FLUSHER: u32 = 2;
+/// The maintainer found no space.
+pub(crate) const NO_SPACE_MAINTAINER: u32 = 4;
 
 #[derive(Debug, Default)]
 pub(crate) struct Bells {

@@ -30,7 +30,7 @@ use crate::format::{
     MetaPosition, PAGE_BYTES, Seal, is_zero, u64_at,
 };
 use crate::recorder::lifecycle::{ActiveSegment, Progress, SlotNumber, WrittenSegment};
-use crate::recorder::shared::{NO_SPACE_FLUSHER, Shared};
+use crate::recorder::shared::{NO_SPACE_FLUSHER, NO_SPACE_MAINTAINER, Shared};
 use crate::segment::MOST_UNSYNCED_BYTES;
 use crate::storage::{PageBuffer, Place, Slot};
 use crate::sync::{Consumer, Producer, Worker};
@@ -95,11 +95,14 @@ impl Worker for SegmentFlusher {
             if self.round(true)? > 0 {
                 continue;
             }
-            if self.front.is_none() && self.handing_on.is_none() {
+            if self.is_drained() {
                 return Ok(());
             }
-            if self.shared.no_space.load(Ordering::Acquire) & NO_SPACE_FLUSHER != 0 {
-                return Err(WorkerError::Broken("no space to make the last events durable; the stage keeps them"));
+            let no_space = self.shared.no_space.load(Ordering::Acquire);
+            if no_space & (NO_SPACE_FLUSHER | NO_SPACE_MAINTAINER) != 0 {
+                return Err(WorkerError::Broken(
+                    "no space to finish the last segments; the stage keeps what is not durable",
+                ));
             }
             // Only the maintainer's ring can be in the way here.
             self.shared.bells.maintain.ring();
@@ -122,8 +125,13 @@ impl SegmentFlusher {
         Self { shared, rings, front: None, handing_on: None, link, buffer, last_cycle: Instant::now() }
     }
 
+    /// Whether every segment that it was given has been handed on.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.front.is_none() && self.handing_on.is_none()
+    }
+
     /// One cycle; 0 when there was nothing to do, or nothing yet.
-    fn round(&mut self, eager: bool) -> Result<usize, WorkerError> {
+    pub(crate) fn round(&mut self, eager: bool) -> Result<usize, WorkerError> {
         if self.shared.is_poisoned() {
             return Ok(0);
         }
