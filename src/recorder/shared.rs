@@ -46,8 +46,8 @@ const NO_ACTIVE: u64 = u64::MAX;
 pub(crate) const NO_SPACE_PREPARER: u32 = 1;
 /// The flusher found no space.
 pub(crate) const NO_SPACE_FLUSHER: u32 = 2;
-/// The maintainer found no space.
-pub(crate) const NO_SPACE_MAINTAINER: u32 = 4;
+/// The maintainer found no space to seal a segment.
+pub(crate) const NO_SPACE_SEALING: u32 = 8;
 
 #[derive(Debug, Default)]
 pub(crate) struct Bells {

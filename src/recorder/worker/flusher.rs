@@ -30,7 +30,7 @@ use crate::format::{
     MetaPosition, PAGE_BYTES, Seal, is_zero, u64_at,
 };
 use crate::recorder::lifecycle::{ActiveSegment, Progress, SlotNumber, WrittenSegment};
-use crate::recorder::shared::{NO_SPACE_FLUSHER, NO_SPACE_MAINTAINER, Shared};
+use crate::recorder::shared::{NO_SPACE_FLUSHER, NO_SPACE_SEALING, Shared};
 use crate::segment::MOST_UNSYNCED_BYTES;
 use crate::storage::{PageBuffer, Place, Slot};
 use crate::sync::{Consumer, Producer, Worker};
@@ -99,7 +99,7 @@ impl Worker for SegmentFlusher {
                 return Ok(());
             }
             let no_space = self.shared.no_space.load(Ordering::Acquire);
-            if no_space & (NO_SPACE_FLUSHER | NO_SPACE_MAINTAINER) != 0 {
+            if no_space & (NO_SPACE_FLUSHER | NO_SPACE_SEALING) != 0 {
                 return Err(WorkerError::Broken(
                     "no space to finish the last segments; the stage keeps what is not durable",
                 ));

@@ -15,7 +15,7 @@ use super::{WorkerError, may_retry_write};
 use crate::format::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName, SegmentNameKind};
 use crate::recorder::config::LogLevel;
 use crate::recorder::lifecycle::WrittenSegment;
-use crate::recorder::shared::{NO_SPACE_MAINTAINER, Shared};
+use crate::recorder::shared::{NO_SPACE_SEALING, Shared};
 use crate::storage::Place;
 use crate::sync::{Consumer, Worker};
 
@@ -41,14 +41,14 @@ impl SegmentMaintainer {
         match self.close(&mut segment) {
             Err(error) if may_retry_write(&error) && error.operation == "write" => {
                 if error.is_no_space() {
-                    self.shared.set_no_space(NO_SPACE_MAINTAINER, Some(&error.to_string()));
+                    self.shared.set_no_space(NO_SPACE_SEALING, Some(&error.to_string()));
                 }
                 self.waiting = Some(segment);
                 Ok(0)
             }
             Err(error) => Err(error.into()),
             Ok(()) => {
-                self.shared.set_no_space(NO_SPACE_MAINTAINER, None);
+                self.shared.set_no_space(NO_SPACE_SEALING, None);
                 Ok(1)
             }
         }
