@@ -88,9 +88,7 @@ subjects! {
     reserve_on_tmpfs: "reserve", SharedMemory;
     rotate: "rotate", Disk;
     rotate_on_tmpfs: "rotate", SharedMemory;
-    #[ignore = "this version neither freezes nor deletes segments"]
     retention: "retention", Disk;
-    #[ignore = "this version neither freezes nor deletes segments"]
     retention_on_tmpfs: "retention", SharedMemory;
     sync: "sync", Disk;
     sync_on_tmpfs: "sync", SharedMemory;

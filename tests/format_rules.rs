@@ -243,7 +243,6 @@ fn every_geometry_is_written_by_the_document() {
 
 /// More hot segments than wanted: the oldest are frozen, in frames of 64 blocks, and stay readable from any event.
 #[test]
-#[ignore = "the recorder does not freeze or retire segments yet"]
 fn frozen_segments_are_written_by_the_document() {
     for num_blocks in [16, 64, 65, 130] {
         let per_segment = u64::from(num_blocks) * 256;
@@ -268,7 +267,6 @@ fn frozen_segments_are_written_by_the_document() {
 
 /// Retired segments leave a log that begins later, and is right from there.
 #[test]
-#[ignore = "the recorder does not freeze or retire segments yet"]
 fn retention_leaves_a_log_by_the_document() {
     let config = Config { max_segments: 2, max_compressed_segments: 2, ..keep_all(16) };
     let mut session = Session::new(config);

@@ -58,6 +58,27 @@ pub unsafe extern "C" fn walrec_sync(walrec: *mut walrec_t, event_id: u64, timeo
     unsafe { with_recorder(NAME, walrec, body) }
 }
 
+/// Nothing that holds event_id or a later event is deleted from now on; 0 = no floor. It replaces the floor that was
+/// set before, also a higher one. A deletion that has begun is finished.
+///
+/// A floor that is never raised lets the log grow until the disk is full.
+///
+/// INVALID (NULL), CLOSED, FORKED, PANIC: nothing is changed.
+///
+/// Any thread; never blocks.
+///
+/// # Safety
+/// walrec: a handle from walrec_open; not NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn walrec_set_retention_floor(walrec: *mut walrec_t, event_id: u64) -> walrec_status_t {
+    const NAME: &str = "walrec_set_retention_floor";
+    let body = |walrec: &walrec_t| {
+        walrec.manager.set_retention_floor(event_id).map(|()| WALREC_OK).map_err(|error| refusal_of(NAME, &error))
+    };
+    // SAFETY: by contract walrec is NULL or a live handle.
+    unsafe { with_recorder(NAME, walrec, body) }
+}
+
 /// The appended position, never torn.
 ///
 /// INVALID (NULL), FORKED, PANIC: nothing is written.

@@ -34,7 +34,9 @@ pub use append::{
     walrec_rotate,
 };
 pub use config::walrec_config_init;
-pub use durability::{walrec_durable_event_id, walrec_last_event_id, walrec_meta_state, walrec_sync};
+pub use durability::{
+    walrec_durable_event_id, walrec_last_event_id, walrec_meta_state, walrec_set_retention_floor, walrec_sync,
+};
 pub use last_error::walrec_last_error;
 pub use reader::{
     walrec_reader_close, walrec_reader_next, walrec_reader_open, walrec_reader_read, walrec_reader_seek,

@@ -68,9 +68,9 @@ impl fmt::Debug for LogSink {
 pub struct Config {
     /// Blocks of a segment: 16..=131,072, default 512.
     pub num_blocks: u32,
-    /// Segments kept as they are: 2.., default 32, `u32::MAX` for all. Kept for the retention of a later version.
+    /// Segments kept as they are, the one being written included: 2.., default 32, `u32::MAX` for all.
     pub max_segments: u32,
-    /// Segments kept compressed: default 128, `u32::MAX` for all. Kept for the retention of a later version.
+    /// Segments kept compressed: default 128, `u32::MAX` for all.
     pub max_compressed_segments: u32,
     /// Slots of the stage: 3..=1024, default 6.
     pub stage_slots: u32,
@@ -92,11 +92,11 @@ pub struct Config {
     pub stage_dir: Option<PathBuf>,
     /// Where messages go.
     pub log: LogSink,
-    /// Events from this id on are never deleted; for the retention of a later version.
+    /// Nothing that holds this event or a later one is deleted; 0 for none. [`Manager::set_retention_floor`](super::Manager) changes it.
     pub retention_floor: u64,
     /// A stage that does not lie in memory is an error.
     pub require_shm: bool,
-    /// Segments are not compressed; for the compression of a later version.
+    /// Segments are not compressed; beyond the sum of both limits they are deleted as they are.
     pub no_compress: bool,
     /// Opening sets damaged segments aside instead of refusing.
     pub salvage: bool,

@@ -190,6 +190,24 @@ impl Manager {
         verdict().unwrap_or(Err(Error::TimedOut))
     }
 
+    /// Nothing that holds `event_id` or a later event is deleted from now on; 0 for no floor. A deletion that has begun is finished.
+    ///
+    /// # Errors
+    /// [`Error::Closed`]; [`Error::Forked`].
+    pub fn set_retention_floor(&self, event_id: u64) -> Result<(), Error> {
+        let shared = &**self.shared;
+        if shared.is_forked() {
+            return Err(Error::Forked);
+        }
+        if shared.is_closing() {
+            return Err(Error::Closed);
+        }
+        // Ordering: one word on its own.
+        shared.retention_floor.store(event_id, std::sync::atomic::Ordering::Relaxed);
+        shared.bells.maintain.ring();
+        Ok(())
+    }
+
     /// Poisons the recorder: the panic fence's way to say that its state is not to be trusted.
     pub fn poison(&self, cause: String) {
         if !self.is_forked() {

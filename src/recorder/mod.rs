@@ -10,6 +10,7 @@ mod lifecycle;
 mod manager;
 mod meta_store;
 mod opening;
+mod retention;
 mod segment_writer;
 mod shared;
 mod worker;

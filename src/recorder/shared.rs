@@ -48,6 +48,8 @@ pub(crate) const NO_SPACE_PREPARER: u32 = 1;
 pub(crate) const NO_SPACE_FLUSHER: u32 = 2;
 /// The maintainer found no space to seal a segment.
 pub(crate) const NO_SPACE_SEALING: u32 = 8;
+/// The maintainer found no space to freeze or to retire one.
+pub(crate) const NO_SPACE_MAINTAINER: u32 = 4;
 
 #[derive(Debug, Default)]
 pub(crate) struct Bells {
@@ -78,6 +80,11 @@ pub(crate) struct Shared {
     pub(crate) no_space: AtomicU32,
     /// Everything up to this id is wanted durable now.
     sync_target: AtomicU64,
+    /// Nothing that holds this event or a later one is deleted; 0 for none.
+    pub(crate) retention_floor: AtomicU64,
+    /// From this index on `.wal` files count against the one below. The maintainer stores both.
+    oldest_hot: AtomicU32,
+    most_hot: AtomicU32,
     /// `pthread_self` of the append thread, 0 until it first calls.
     pub(crate) append_thread: AtomicUsize,
     durable_lock: Mutex<()>,
@@ -102,6 +109,7 @@ pub(crate) struct Parts {
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Result<Self, Error> {
         let page = CursorPage::new().map_err(|error| Error::NoMemory(format!("cursor page: {error}")))?;
+        let retention_floor = AtomicU64::new(parts.config.retention_floor);
         let shared = Self {
             system: parts.system,
             directory: parts.directory,
@@ -119,6 +127,9 @@ impl Shared {
             closing: AtomicBool::new(false),
             no_space: AtomicU32::new(0),
             sync_target: AtomicU64::new(0),
+            retention_floor,
+            oldest_hot: AtomicU32::new(0),
+            most_hot: AtomicU32::new(u32::MAX),
             append_thread: AtomicUsize::new(0),
             durable_lock: Mutex::new(()),
             durable_changed: Condvar::new(),
@@ -231,6 +242,23 @@ impl Shared {
                 return MetaPosition { segment_index, offset, last_event_id };
             }
         }
+    }
+
+    /// The maintainer's word on which `.wal` files count, and how many may stand.
+    pub(crate) fn set_hot_span(&self, oldest: u32, most: u32) {
+        // Release: partner of the acquire below; a number that lags behind only lets the preparer wait, or go on, a little longer.
+        self.oldest_hot.store(oldest, Ordering::Release);
+        self.most_hot.store(most, Ordering::Release);
+    }
+
+    /// How many `.wal` files may stand.
+    pub(crate) fn most_hot_files(&self) -> u32 {
+        self.most_hot.load(Ordering::Acquire)
+    }
+
+    /// Whether segment `index` may be made: beyond that, segments are written faster than they are frozen, and the engine has to wait.
+    pub(crate) fn has_room_for(&self, index: u32) -> bool {
+        index.saturating_sub(self.oldest_hot.load(Ordering::Acquire)) < self.most_hot_files()
     }
 
     /// Poisons the recorder for good; only the first cause counts.

@@ -79,11 +79,13 @@ impl Catalog {
     /// short. As ranges, both ends inclusive.
     #[must_use]
     pub fn missing(&self) -> Vec<(u32, u32)> {
-        let retired =
-            self.leftovers.iter().filter(|name| name.kind == SegmentNameKind::Retiring).map(|name| name.index).max();
+        let retiring = |name: &&SegmentName| name.kind == SegmentNameKind::Retiring;
+        let retired = self.leftovers.iter().filter(retiring).map(|name| name.index).max();
         let mut missing = Vec::new();
-        let mut before = retired;
-        for index in self.indices() {
+        let indices = self.indices();
+        // One that is retired above the front was frozen: nothing follows from it.
+        let mut before = retired.filter(|retired| indices.first().is_some_and(|first| retired < first));
+        for index in indices {
             match before {
                 Some(before) if index > before && index - before > 1 => missing.push((before + 1, index - 1)),
                 _ => {}
@@ -128,5 +130,7 @@ mod tests {
         assert_eq!(catalog(&["FS.00000004.del", "FS.00000005.wal"]).missing(), []);
         assert_eq!(catalog(&["FS.00000003.del", "FS.00000005.wal"]).missing(), [(4, 4)]);
         assert_eq!(catalog(&["FS.00000005.del", "FS.00000005.wal.lz4", "FS.00000006.wal"]).missing(), []);
+        let frozen = ["FS.00000001.wal.lz4", "FS.00000003.wal.lz4", "FS.00000004.del", "FS.00000004.wal.lz4"];
+        assert_eq!(catalog(&frozen).missing(), [(2, 2)]);
     }
 }

@@ -64,6 +64,13 @@ impl FrozenSegment {
         &self.seal
     }
 
+    /// A corruption in this segment.
+    #[must_use]
+    pub fn corruption(&self, block: u32, reason: Reason) -> Corruption {
+        let place = FrozenPlace { path: self.directory.clone(), name: self.name };
+        place.corrupt(Some(block), crate::format::Geometry::block_offset(block) as u64, reason, "")
+    }
+
     /// Decodes the next block into `block`; `false` after the last one, when the rest of the file has been judged too.
     ///
     /// # Errors

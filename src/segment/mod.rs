@@ -8,6 +8,7 @@ mod error;
 mod frozen_segment;
 mod hot_segment;
 mod scan;
+mod sealed;
 
 pub use block_reader::BlockReader;
 pub use catalog::Catalog;
@@ -15,3 +16,4 @@ pub use error::{Corruption, Error};
 pub use frozen_segment::FrozenSegment;
 pub use hot_segment::{HotSegment, SegmentState};
 pub use scan::{EndBlock, MOST_UNSYNCED_BYTES, SegmentScan, scan_segment};
+pub use sealed::{SealedWalk, verify_frozen, verify_hot};

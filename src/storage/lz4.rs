@@ -28,8 +28,25 @@ impl FrozenReader {
     #[must_use]
     pub fn new(file: Box<dyn File>) -> Self {
         let buffer = vec![0; READ_BYTES].into_boxed_slice();
-        let stream = FileStream { file, offset: 0, buffer, begin: 0, end: 0, frame: FrameWalk::Between };
+        let stream = FileStream { file: Some(file), offset: 0, buffer, begin: 0, end: 0, frame: FrameWalk::Between };
         Self { decoder: FrameDecoder::new(stream) }
+    }
+
+    /// Whether the last bytes given were the end of a frame: only then [`Self::restart`] may follow.
+    #[must_use]
+    pub fn is_between_frames(&self) -> bool {
+        matches!(self.decoder.get_ref().frame, FrameWalk::Between)
+    }
+
+    /// Reads `file` from its start, with the buffers that are there.
+    pub fn restart(&mut self, file: Box<dyn File>) {
+        let stream = self.decoder.get_mut();
+        (stream.file, stream.offset, stream.begin, stream.end) = (Some(file), 0, 0, 0);
+    }
+
+    /// Closes the file and keeps the buffers; [`Self::restart`] gives it another one.
+    pub fn release(&mut self) {
+        self.decoder.get_mut().file = None;
     }
 
     /// Fills `buffer` from the decoded bytes; gives fewer only where they end: at the file's end, after an end mark.
@@ -59,7 +76,8 @@ fn about_the_data(error: io::Error) -> io::Error {
 
 /// A file as a stream that knows whether it stands between two frames.
 struct FileStream {
-    file: Box<dyn File>,
+    /// `None` between two files.
+    file: Option<Box<dyn File>>,
     offset: u64,
     buffer: Box<[u8]>,
     begin: usize,
@@ -71,7 +89,11 @@ impl FileStream {
     fn fill(&mut self) -> io::Result<()> {
         if self.begin == self.end {
             self.begin = 0;
-            self.end = self.file.read_at(&mut self.buffer, self.offset)?;
+            let Some(file) = &self.file else {
+                self.end = 0;
+                return Ok(());
+            };
+            self.end = file.read_at(&mut self.buffer, self.offset)?;
             self.offset += self.end as u64;
         }
         Ok(())

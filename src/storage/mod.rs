@@ -14,6 +14,7 @@ mod atomic_file;
 mod error;
 mod fork;
 mod lz4;
+mod lz4_frame;
 mod mapping;
 mod real;
 #[cfg(feature = "simulation")]
@@ -32,6 +33,7 @@ use crate::format::Id128;
 pub use atomic_file::{read_small_file, replace_file};
 pub use error::{Error, Place};
 pub use lz4::FrozenReader;
+pub use lz4_frame::FrameEncoder;
 pub use mapping::{CursorPage, HeapPages, Mapping, PageBuffer};
 pub use real::RealSystem;
 pub use stage::{

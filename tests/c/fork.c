@@ -31,6 +31,7 @@ static void all_forked(walrec_t *log)
     CHECK_STATUS(WALREC_E_FORKED, walrec_attach_thread(log));
     CHECK_STATUS(WALREC_E_FORKED, walrec_append(log, &event));
     CHECK_STATUS(WALREC_E_FORKED, walrec_sync(log, 1, 0));
+    CHECK_STATUS(WALREC_E_FORKED, walrec_set_retention_floor(log, 1));
     CHECK_STATUS(WALREC_E_FORKED, walrec_sync(log, 0, NO_LIMIT));
     CHECK_STATUS(WALREC_E_FORKED, walrec_sync(log, last_of_parent + 1, NO_LIMIT));
     CHECK_STATUS(WALREC_E_FORKED, walrec_meta_state(log, &state));

@@ -41,7 +41,7 @@ static void by_itself(void)
     log_holds(dir, report.first_event_id, events);
 }
 
-/* NO_COMPRESS: nothing is frozen and nothing deleted, and a floor holds deletion back. */
+/* NO_COMPRESS: nothing is frozen, and the sum of both limits is kept. KEEP_ALL keeps all. A floor holds deletion back. */
 static void kept(void)
 {
     walrec_config_t config = config_small();
@@ -53,7 +53,16 @@ static void kept(void)
     append_range(log, 1, 20 * 4096);
     CHECK_STATUS(WALREC_OK, walrec_close(log));
     CHECK_U64(0, scan_segments(path("no-compress")).frozen);
-    log_holds(path("no-compress"), 1, 20 * 4096);
+    CHECK_U64(3, scan_segments(path("no-compress")).hot);
+    log_holds(path("no-compress"), 17 * 4096 + 1, 20 * 4096);
+
+    config.max_compressed_segments = WALREC_KEEP_ALL;
+    log = log_open(path("keep-all"), &config);
+    append_range(log, 1, 20 * 4096);
+    CHECK_STATUS(WALREC_OK, walrec_close(log));
+    CHECK_U64(20, scan_segments(path("keep-all")).hot);
+    log_holds(path("keep-all"), 1, 20 * 4096);
+    config.max_compressed_segments = 1;
 
     config.flags = 0;
     config.retention_floor = 3 * 4096 + 1;
@@ -73,6 +82,38 @@ static void kept(void)
         CHECK_STATUS(WALREC_END, walrec_reader_next(reader, &event));
         walrec_reader_close(reader);
     }
+}
+
+/* The floor is raised while the log is open: what is below it goes, what is not stays. */
+static void floor_raised(void)
+{
+    const char *dir = path("raised");
+    walrec_config_t config = config_small();
+    walrec_t *log;
+    config.max_segments = 2;
+    config.max_compressed_segments = 1;
+    config.retention_floor = 1;
+    CHECK_STATUS(WALREC_E_INVALID, walrec_set_retention_floor(NULL, 1));
+    log = log_open(dir, &config);
+    append_range(log, 1, 20 * 4096);
+    CHECK_U64(0, scan_segments(dir).lowest);
+    /* The event below which all may go is the first of the twelfth segment: the eleventh ends right below it. */
+    CHECK_STATUS(WALREC_OK, walrec_set_retention_floor(log, 11 * 4096 + 1));
+    append_range(log, 20 * 4096 + 1, 21 * 4096);
+    CHECK_STATUS(WALREC_OK, walrec_shutdown(log));
+    CHECK_STATUS(WALREC_E_CLOSED, walrec_set_retention_floor(log, 0));
+    CHECK_STATUS(WALREC_OK, walrec_close(log));
+    CHECK(scan_segments(dir).lowest <= 11);
+    /* Further sessions finish what this one had no time for, and go no further. */
+    config.retention_floor = 11 * 4096 + 1;
+    log = log_open(dir, &config);
+    append_range(log, 21 * 4096 + 1, 21 * 4096 + 1);
+    CHECK_STATUS(WALREC_OK, walrec_close(log));
+    log = log_open(dir, &config);
+    append_range(log, 21 * 4096 + 2, 21 * 4096 + 2);
+    CHECK_STATUS(WALREC_OK, walrec_close(log));
+    CHECK_U64(11, scan_segments(dir).lowest);
+    log_holds(dir, 11 * 4096 + 1, 21 * 4096 + 2);
 }
 
 /* Below the oldest retained event: NOT_FOUND, never something later without a word. */
@@ -148,6 +189,7 @@ int main(int argc, char **argv)
     check_begin(argc, argv, 60);
     by_itself();
     kept();
+    floor_raised();
     retired();
     frozen_places();
     deletion();

@@ -8,6 +8,7 @@
 
 mod clean_close;
 mod failed_sync;
+mod freezing;
 mod half_written_block;
 mod holes;
 mod machine;

@@ -6,12 +6,14 @@
 //! | step | cut short here, the next open finds |
 //! |---|---|
 //! | leftovers removed | fewer leftovers |
+//! | a `.wal` that its `.wal.lz4` supersedes moved | both forms, or the `.wal.lz4` |
 //! | salvaged segments moved, markers first | a marker, and the segment to be moved again |
 //! | accepted events rewritten and synced | the same accepted events, more of them from the files |
 //! | segments sealed | a sealed segment instead of one to be walked |
 //! | `walrec.id`, slots set Free, `walrec.stage` replaced | the old incarnation, or the new one with nothing in its stage |
 //! | slots given out | a stage that continues the files |
 
+mod forms;
 mod mender;
 mod plan;
 mod repair;
@@ -77,11 +79,12 @@ pub fn open_stepped(system: Arc<dyn System>, path: &Path, config: &Config) -> Re
     let geometry = config.validate()?;
     let log = lock_log(system, path, config)?;
     let directory = &*log.directory;
-    let catalog = Catalog::read(directory)?;
+    let mut catalog = Catalog::read(directory)?;
     let id = read_id(directory, config)?;
     let evidence = StageEvidence::find(&log, id, config)?;
     let meta = read_meta(directory)?;
-    let plan = survey(directory, &catalog, meta, &evidence, config, geometry)?;
+    let forms = forms::settle(directory, &mut catalog, config)?;
+    let plan = survey(directory, &catalog, forms, meta, &evidence, config, geometry)?;
     let mut report = OpenReport::new(&catalog);
     let mut repair = Repair { log: &log, config, geometry, meta, evidence: &evidence, report: &mut report };
     let mut outcome = repair.run(plan, &catalog)?;
@@ -126,6 +129,7 @@ fn assemble(
     let rings = FlusherRings { activated: activated_out, written: written_in, freed: freed_in };
     let flusher = SegmentFlusher::new(Arc::clone(shared), rings, link);
     let image_bytes = shared.geometry.padded_bytes();
+    let first_own = resumed.as_ref().map_or(next_index, |resumed| resumed.header.segment_index);
     let mut free: Vec<FreedSlot> = (0..u32::try_from(slots).unwrap_or(u32::MAX))
         .rev()
         .map(|number| FreedSlot { slot: SlotNumber(number), used_bytes: image_bytes })
@@ -136,13 +140,14 @@ fn assemble(
         let segment = load(shared, slot, resumed)?;
         writer.resume(segment, events).map_err(|error| Error::Failed(error.to_string()))?;
     }
+    // Before the preparer begins: it asks how many segments may stand.
+    let maintainer = SegmentMaintainer::new(Arc::clone(shared), written_out, first_own);
     let start = PreparerStart { next_index, newest_created_ts_ns, empty, free };
     let mut preparer = SegmentPreparer::new(Arc::clone(shared), prepared_in, freed_out, start);
     if shared.active().is_none() {
         // The first append must find a segment. No space is no error here: append says so until there is some.
         preparer.do_work()?;
     }
-    let maintainer = SegmentMaintainer::new(Arc::clone(shared), written_out);
     let meta = MetaCoordinator::new(Arc::clone(shared));
     Ok((writer, Workers { preparer, flusher, maintainer, meta }))
 }

@@ -49,6 +49,8 @@ pub(super) struct Plan {
     pub(super) torn: Option<Torn>,
     /// Unsealed segments that are zero.
     pub(super) empty: BTreeSet<u32>,
+    /// A `.wal` to be moved away, the `.wal.lz4` beside it counts.
+    pub(super) superseded: BTreeSet<u32>,
     /// Salvage: segments to be moved away.
     pub(super) excluded: BTreeSet<u32>,
     /// Salvage: missing indices to be marked, both ends inclusive.

@@ -72,6 +72,9 @@ impl Repair<'_> {
     pub(super) fn run(&mut self, plan: Plan, catalog: &Catalog) -> Result<Repaired, Error> {
         self.tell(&plan);
         self.remove_leftovers(catalog)?;
+        for &index in &plan.superseded {
+            self.move_aside(&SegmentName::new(index, SegmentNameKind::Hot).to_string())?;
+        }
         self.move_salvaged(&plan, catalog)?;
         if let Some(index) = plan.newest_sealed {
             self.seal_again(index)?;

@@ -13,6 +13,7 @@
 
 use std::collections::BTreeSet;
 
+use super::forms::Forms;
 use super::plan::{Plan, Surveyed, Torn};
 use super::stage_evidence::{SlotEvidence, StageEvidence};
 use crate::format::{
@@ -36,16 +37,21 @@ const MOST_LOST: u32 = 10_000;
 pub(super) fn survey(
     directory: &dyn Directory,
     catalog: &Catalog,
+    forms: Forms,
     meta: MetaPosition,
     evidence: &StageEvidence,
     config: &Config,
     geometry: Geometry,
 ) -> Result<Plan, Error> {
     let mut surveyor =
-        Surveyor { directory, catalog, meta, evidence, config, geometry, excluded: BTreeSet::new(), use_stage: true };
+        Surveyor { directory, catalog, meta, evidence, config, geometry, excluded: forms.broken, use_stage: true };
     loop {
         match surveyor.run() {
-            Ok(Outcome::Plan(plan)) => return Ok(*plan),
+            Ok(Outcome::Plan(mut plan)) => {
+                plan.salvaged |= !forms.superseded.is_empty();
+                plan.superseded = forms.superseded;
+                return Ok(*plan);
+            }
             Ok(Outcome::StageDisagrees(index)) => {
                 let text =
                     format!("the stage and the file of segment {index} hold different events: the stage is not used");

@@ -1,7 +1,8 @@
-//! SegmentMaintainer: seals written segments.
+//! SegmentMaintainer: seals written segments, and keeps the log within its limits.
 //!
 //! Every event is durable when a segment comes here; what is left is its header: seal, sync, then the file is cut to its exact
-//! size and closed. Once a second it looks whether the stage still has its names.
+//! size and closed. Sealing comes first; when there is nothing to seal, one segment is frozen or deleted, and it looks again (see
+//! `upkeep`). Once a second it looks whether the stage still has its names.
 //!
 //! Crash story: the header lies in one sector, so a cut leaves it unsealed or sealed, and the blocks below it were synced before.
 //! An unsealed one is walked and sealed by the next open. The cut to size needs no sync: both sizes are valid.
@@ -11,6 +12,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::upkeep::Upkeep;
 use super::{WorkerError, may_retry_write};
 use crate::format::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName, SegmentNameKind};
 use crate::recorder::config::LogLevel;
@@ -27,13 +29,16 @@ pub(crate) struct SegmentMaintainer {
     written: Consumer<WrittenSegment>,
     /// One that could not be sealed for lack of space.
     waiting: Option<WrittenSegment>,
+    upkeep: Upkeep,
     last_look: Instant,
     stage_gone: bool,
 }
 
 impl SegmentMaintainer {
-    pub(crate) fn new(shared: Arc<Shared>, written: Consumer<WrittenSegment>) -> Self {
-        Self { shared, written, waiting: None, last_look: Instant::now(), stage_gone: false }
+    /// `first_own` is the first segment that this recorder writes to.
+    pub(crate) fn new(shared: Arc<Shared>, written: Consumer<WrittenSegment>, first_own: u32) -> Self {
+        let upkeep = Upkeep::new(Arc::clone(&shared), first_own);
+        Self { shared, written, waiting: None, upkeep, last_look: Instant::now(), stage_gone: false }
     }
 
     fn close_next(&mut self) -> Result<usize, WorkerError> {
@@ -49,6 +54,7 @@ impl SegmentMaintainer {
             Err(error) => Err(error.into()),
             Ok(()) => {
                 self.shared.set_no_space(NO_SPACE_SEALING, None);
+                self.upkeep.closed(segment.header.segment_index, segment.seal.last_event_id);
                 Ok(1)
             }
         }
@@ -97,14 +103,23 @@ impl Worker for SegmentMaintainer {
         if closed > 0 {
             // The flusher may be waiting for room in the ring.
             self.shared.bells.flush.ring();
+            return Ok(closed);
         }
-        Ok(closed)
+        self.upkeep.do_one()
     }
 
     fn on_close(&mut self) -> Result<(), WorkerError> {
         while !self.shared.is_poisoned() && self.close_next()? > 0 {}
         if self.waiting.is_some() {
             return Err(WorkerError::Broken("no space to seal the last segment; the next open seals it"));
+        }
+        // What the pool's segments can leave to do: one to freeze and one to delete each. A log that was found with many more keeps
+        // them for the next time.
+        let most = 2 * self.shared.config.stage_slots + 8;
+        for _ in 0..most {
+            if self.shared.is_poisoned() || self.upkeep.do_one()? == 0 {
+                break;
+            }
         }
         Ok(())
     }

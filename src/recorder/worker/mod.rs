@@ -1,9 +1,12 @@
 //! The four workers: each a duty cycle without a thread, run by `sync::WorkerThread` or by a test's hand.
 
 mod flusher;
+mod freezer;
 mod maintainer;
 mod meta_coordinator;
 mod preparer;
+mod retirer;
+mod upkeep;
 
 pub(crate) use flusher::{FlusherRings, FreedSlot, SegmentFlusher};
 pub(crate) use maintainer::SegmentMaintainer;

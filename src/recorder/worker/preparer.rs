@@ -1,7 +1,8 @@
 //! SegmentPreparer: keeps segments ready for the append thread.
 //!
 //! A segment is ready when its file is on disk under its name, allocated and with a synced header, and its slot is zeroed, Live and
-//! touched. Slots are used again last-freed first, so that the stage stays in cache. A full disk is waited out.
+//! touched. Slots are used again last-freed first, so that the stage stays in cache. A full disk is waited out, and so is a
+//! maintainer that freezes slower than segments are written.
 //!
 //! Crash story: the file is made as `.new`, allocated, its header synced, renamed without replacing, the directory synced; so a
 //! `.wal` with a bad header is never a torn creation, and segment N's name is durable before N+1's is made. Empty prepared segments
@@ -63,7 +64,7 @@ impl SegmentPreparer {
         self.start.next_index
     }
 
-    /// Prepares one segment; 0 when there is no slot, or no space.
+    /// Prepares one segment; 0 when there is no slot, no space, or too many wait to be frozen.
     fn prepare_next(&mut self) -> Result<usize, WorkerError> {
         while let Some(freed) = self.freed.pop() {
             self.start.free.push(freed);
@@ -72,6 +73,10 @@ impl SegmentPreparer {
         let index = self.start.next_index;
         if index == u32::MAX {
             self.shared.set_no_space(NO_SPACE_PREPARER, Some("segment indices are used up"));
+            return Ok(0);
+        }
+        if !self.shared.has_room_for(index) {
+            // The maintainer rings when it has frozen one.
             return Ok(0);
         }
         let created_ts_ns = self.shared.system.realtime_ns().max(self.start.newest_created_ts_ns.saturating_add(1));

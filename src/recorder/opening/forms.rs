@@ -1,0 +1,61 @@
+//! Segments that stand there in both forms: their recorder ended between the rename of the `.wal.lz4` and the retiring of the `.wal`.
+//!
+//! The `.wal` counts if it verifies whole, and is frozen again by the maintainer; else the `.wal.lz4` if that does, and the repair
+//! moves the `.wal` to the quarantine; else the segment is corrupt. There is one such segment at the most after a crash of this library,
+//! so the cost does not depend on the log. Changes nothing on disk.
+
+use std::collections::BTreeSet;
+
+use crate::format::{Reason, SegmentName, SegmentNameKind};
+use crate::recorder::config::{Config, LogLevel};
+use crate::recorder::error::Error;
+use crate::segment::{self, Catalog, Corruption, verify_frozen, verify_hot};
+use crate::storage::Directory;
+
+/// What was decided.
+#[derive(Debug, Default)]
+pub(super) struct Forms {
+    /// The `.wal.lz4` counts; the catalog no longer has the `.wal`.
+    pub(super) superseded: BTreeSet<u32>,
+    /// Salvage: neither verifies.
+    pub(super) broken: BTreeSet<u32>,
+}
+
+/// Decides for each segment in both forms, and takes a `.wal` that does not count out of the catalog.
+///
+/// # Errors
+/// [`Reason::BothForms`] when neither verifies, without salvage; the system's.
+pub(super) fn settle(directory: &dyn Directory, catalog: &mut Catalog, config: &Config) -> Result<Forms, Error> {
+    let mut forms = Forms::default();
+    let both: Vec<u32> = catalog.hot.intersection(&catalog.frozen).copied().collect();
+    for index in both {
+        let Some(hot) = damage(verify_hot(directory, index))? else { continue };
+        match damage(verify_frozen(directory, index))? {
+            None => {
+                config.log.log(LogLevel::Error, &format!("{hot}: the compressed form is whole and counts"));
+                catalog.hot.remove(&index);
+                forms.superseded.insert(index);
+            }
+            Some(frozen) if config.salvage => {
+                config.log.log(LogLevel::Error, &format!("salvage: {hot}; {frozen}"));
+                forms.broken.insert(index);
+            }
+            Some(frozen) => {
+                let path = directory.path().join(SegmentName::new(index, SegmentNameKind::Hot).to_string());
+                let (reason, detail) = (Reason::BothForms, format!("{hot}; {frozen}"));
+                let corruption = Corruption { path, segment_index: index, block: None, offset: 0, reason, detail };
+                return Err(Error::Corrupt(Box::new(corruption)));
+            }
+        }
+    }
+    Ok(forms)
+}
+
+/// What is wrong with the bytes; an error of the system, or a newer format, is an error here too.
+fn damage(verified: Result<(), segment::Error>) -> Result<Option<segment::Error>, Error> {
+    match verified {
+        Ok(()) => Ok(None),
+        Err(error @ segment::Error::Corrupt(_)) => Ok(Some(error)),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,239 @@
+//! Upkeep: the maintainer's second duty, one segment at a time: freezes and deletes as [`next_duty`] says.
+//!
+//! Invariants:
+//! 1. Nothing is frozen or deleted before the first append after the open.
+//! 2. Only closed segments are touched: sealed before this recorder began, or by it.
+//! 3. What cannot be read, or does not verify, stays as it is until the next open, with a loud word; the engine goes on. A failed
+//!    sync, or a write that fails for anything but space, ends the recorder as everywhere.
+//!
+//! The preparer may stand at most so many `.wal` files above the oldest one that is still to be frozen: see `Shared::has_room_for`.
+//! A log that was found with more than that keeps what it has, and grows no further until it is worked off.
+//!
+//! Serves `DESIGN`, "Retention and compression".
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::freezer::{FreezeError, Freezer};
+use super::retirer::Retirer;
+use super::{WorkerError, may_retry_write};
+use crate::format::{SegmentName, SegmentNameKind};
+use crate::recorder::config::LogLevel;
+use crate::recorder::retention::{Duty, Limits, next_duty};
+use crate::recorder::shared::{NO_SPACE_MAINTAINER, Shared};
+use crate::segment::{self, Catalog, FrozenSegment, HotSegment};
+use crate::storage;
+
+#[derive(Debug)]
+pub(super) struct Upkeep {
+    shared: Arc<Shared>,
+    limits: Limits,
+    /// The closed segments; `None` before the first append.
+    catalog: Option<Catalog>,
+    /// Closed by this recorder before the catalog was read.
+    first_own: u32,
+    /// One above the newest closed segment.
+    next_closed: u32,
+    /// Id of the last event when the log was opened.
+    opened_at: u64,
+    unfit: BTreeSet<u32>,
+    /// Ids of the last events, as far as they were needed or came by.
+    last_event_ids: BTreeMap<u32, u64>,
+    freezer: Option<Freezer>,
+    retirer: Retirer,
+    warned: bool,
+}
+
+impl Upkeep {
+    /// `first_own` is the first segment that this recorder writes to.
+    pub(super) fn new(shared: Arc<Shared>, first_own: u32) -> Self {
+        let limits = Limits::of(&shared.config);
+        let upkeep = Self {
+            limits,
+            catalog: None,
+            first_own,
+            next_closed: first_own,
+            opened_at: shared.last_event_id(),
+            unfit: BTreeSet::new(),
+            last_event_ids: BTreeMap::new(),
+            freezer: None,
+            retirer: Retirer::default(),
+            warned: false,
+            shared,
+        };
+        upkeep.shared.set_hot_span(first_own, upkeep.most_hot_files());
+        upkeep
+    }
+
+    fn most_hot_files(&self) -> u32 {
+        self.limits.most_hot_files(self.shared.config.stage_slots)
+    }
+
+    /// A segment was sealed by this recorder.
+    pub(super) fn closed(&mut self, index: u32, last_event_id: u64) {
+        self.next_closed = index.saturating_add(1);
+        self.last_event_ids.insert(index, last_event_id);
+        if let Some(catalog) = &mut self.catalog {
+            catalog.hot.insert(index);
+            self.publish_span();
+        }
+    }
+
+    /// Segments with events that are not closed yet.
+    fn in_use(&self) -> u32 {
+        let Some((index, slot)) = self.shared.active() else { return 0 };
+        // A prepared segment that has no event yet goes when the log is closed. Acquire: as everyone who reads the count.
+        let begun = self.shared.slot(slot).published().load(Ordering::Acquire) > 0;
+        index.saturating_add(u32::from(begun)).saturating_sub(self.next_closed)
+    }
+
+    /// Does one duty; 0 when there is nothing to do, or no space to do it.
+    pub(super) fn do_one(&mut self) -> Result<usize, WorkerError> {
+        if !self.read_catalog()? {
+            return Ok(0);
+        }
+        match self.try_one() {
+            Err(error) if may_retry_write(&error) && !error.operation.starts_with("sync") => {
+                self.shared.set_no_space(NO_SPACE_MAINTAINER, Some(&error.to_string()));
+                Ok(0)
+            }
+            Err(error) => Err(error.into()),
+            Ok(done) => {
+                self.shared.set_no_space(NO_SPACE_MAINTAINER, None);
+                Ok(usize::from(done))
+            }
+        }
+    }
+
+    /// Reads the names once, after the first append; `false` before it.
+    fn read_catalog(&mut self) -> Result<bool, WorkerError> {
+        if self.catalog.is_some() {
+            return Ok(true);
+        }
+        if self.shared.last_event_id() == self.opened_at {
+            return Ok(false);
+        }
+        let mut catalog = Catalog::read(&*self.shared.directory)?;
+        // Above are prepared segments, and those that are not sealed yet.
+        drop(catalog.hot.split_off(&self.first_own));
+        catalog.hot.extend(self.last_event_ids.range(self.first_own..).map(|(&index, _)| index));
+        let span = catalog.hot.first().map_or(0, |&oldest| self.first_own.saturating_sub(oldest));
+        let found = span.saturating_add(self.shared.config.stage_slots);
+        self.shared.set_hot_span(self.first_own, self.most_hot_files().max(found));
+        self.catalog = Some(catalog);
+        self.publish_span();
+        Ok(true)
+    }
+
+    /// Tells the preparer from where on `.wal` files count, and whether a log that was found with too many has been worked off.
+    fn publish_span(&self) {
+        let Some(catalog) = &self.catalog else { return };
+        let mut fit = catalog.hot.difference(&self.unfit);
+        let oldest = fit.next().copied().unwrap_or(self.next_closed);
+        let worked_off = u32::try_from(fit.count()).unwrap_or(u32::MAX) < self.limits.hot;
+        let most = if worked_off { self.most_hot_files() } else { self.shared.most_hot_files() };
+        self.shared.set_hot_span(oldest, most);
+        self.shared.bells.prepare.ring();
+    }
+
+    fn try_one(&mut self) -> Result<bool, storage::Error> {
+        let shared = Arc::clone(&self.shared);
+        self.retirer.finish(&*shared.directory)?;
+        let Some(catalog) = self.catalog.take() else { return Ok(false) };
+        let in_use = self.in_use();
+        let duty = {
+            let unfit = self.unfit.clone();
+            next_duty(&catalog, &unfit, in_use, self.limits, |front| self.is_held(&catalog, front))
+        };
+        self.catalog = Some(catalog);
+        match duty {
+            None => return Ok(false),
+            Some(Duty::Freeze(index)) => self.freeze(index)?,
+            Some(Duty::Delete(index)) => self.delete(index)?,
+        }
+        self.publish_span();
+        Ok(true)
+    }
+
+    fn freeze(&mut self, index: u32) -> Result<(), storage::Error> {
+        let directory = Arc::clone(&self.shared.directory);
+        let freezer = self.freezer.get_or_insert_with(Freezer::new);
+        match freezer.freeze(&*directory, index) {
+            Err(FreezeError::Unfit(why)) => {
+                self.set_unfit(index, &why);
+                return Ok(());
+            }
+            Err(FreezeError::Io(error)) => return Err(error),
+            Ok(()) => {}
+        }
+        if let Some(catalog) = &mut self.catalog {
+            catalog.frozen.insert(index);
+        }
+        self.retire(SegmentName::new(index, SegmentNameKind::Hot))
+    }
+
+    fn delete(&mut self, index: u32) -> Result<(), storage::Error> {
+        // Ordering: one word on its own.
+        if !self.warned && self.shared.retention_floor.load(Ordering::Relaxed) == 0 {
+            self.warned = true;
+            let Limits { hot, cold, .. } = self.limits;
+            let text = format!(
+                "the oldest segment, {index}, is deleted: max_segments {hot} and max_compressed_segments {cold} are reached, and \
+                 no retention floor is set. More deletions follow without a word"
+            );
+            self.shared.config.log.log(LogLevel::Warning, &text);
+        }
+        let hot = self.catalog.as_ref().is_some_and(|catalog| catalog.hot.contains(&index));
+        self.retire(SegmentName::new(index, if hot { SegmentNameKind::Hot } else { SegmentNameKind::Frozen }))?;
+        self.last_event_ids.remove(&index);
+        Ok(())
+    }
+
+    /// The catalog loses the file first: once its rename is tried, nothing else may be done with it but to finish.
+    fn retire(&mut self, name: SegmentName) -> Result<(), storage::Error> {
+        let result = self.retirer.retire(&*Arc::clone(&self.shared.directory), name);
+        if (result.is_ok() || self.retirer.is_leaving(name.index))
+            && let Some(catalog) = &mut self.catalog
+        {
+            let set = if name.kind == SegmentNameKind::Hot { &mut catalog.hot } else { &mut catalog.frozen };
+            set.remove(&name.index);
+        }
+        result
+    }
+
+    fn set_unfit(&mut self, index: u32, why: &str) {
+        self.unfit.insert(index);
+        let text = format!("segment {index} stays as it is, neither compressed nor deleted until the next open: {why}");
+        self.shared.config.log.log(LogLevel::Error, &text);
+    }
+
+    /// Whether the floor forbids to delete the segment.
+    fn is_held(&mut self, catalog: &Catalog, index: u32) -> bool {
+        // Ordering: one word on its own.
+        let floor = self.shared.retention_floor.load(Ordering::Relaxed);
+        if floor == 0 {
+            return false;
+        }
+        if let Some(&last_event_id) = self.last_event_ids.get(&index) {
+            return last_event_id >= floor;
+        }
+        let directory = &*self.shared.directory;
+        let header = if catalog.hot.contains(&index) {
+            HotSegment::open(directory, index).map(|segment| segment.header)
+        } else {
+            FrozenSegment::open(directory, index).map(|segment| *segment.header())
+        };
+        match header.map(|header| header.seal.map(|seal| seal.last_event_id)) {
+            Ok(Some(last_event_id)) => {
+                self.last_event_ids.insert(index, last_event_id);
+                last_event_id >= floor
+            }
+            unknown => {
+                let why = unknown.err().as_ref().map_or("it is not sealed".into(), segment::Error::to_string);
+                self.set_unfit(index, &why);
+                true
+            }
+        }
+    }
+}

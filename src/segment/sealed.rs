@@ -1,0 +1,125 @@
+//! The walk over a sealed segment's blocks: whether it holds exactly what its header says.
+
+use crate::format::{
+    BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockContext, BlockState, GuardContext, Reason, Seal, SegmentHeader, judge_block,
+    u64_at,
+};
+use crate::storage::{Directory, Place};
+
+use super::block_reader::BlockReader;
+use super::error::Error;
+use super::frozen_segment::FrozenSegment;
+use super::hot_segment::HotSegment;
+
+/// Takes one block after another, and then compares the sums with the seal.
+#[derive(Debug)]
+pub struct SealedWalk {
+    seal: Seal,
+    guards: GuardContext,
+    block: u32,
+    events: u32,
+    first_event_id: u64,
+    last_event_id: u64,
+    chain: u64,
+}
+
+impl SealedWalk {
+    /// Of a segment with this header; `None` when it is not sealed.
+    #[must_use]
+    pub fn new(header: &SegmentHeader) -> Option<Self> {
+        let guards = GuardContext { segment_index: header.segment_index, created_ts_ns: header.created_ts_ns };
+        let seal = header.seal?;
+        Some(Self { seal, guards, block: 0, events: 0, first_event_id: 0, last_event_id: 0, chain: 0 })
+    }
+
+    /// Blocks that the seal tells of.
+    #[must_use]
+    pub fn block_count(&self) -> u32 {
+        self.seal.block_count
+    }
+
+    /// The block that comes next.
+    #[must_use]
+    pub fn next_block(&self) -> u32 {
+        self.block
+    }
+
+    /// Judges the next block.
+    ///
+    /// # Errors
+    /// Why it is not valid in its place.
+    pub fn pass(&mut self, bytes: &[u8; BLOCK_BYTES]) -> Result<(), Reason> {
+        let context = BlockContext {
+            block_index: self.block,
+            previous_last_id: self.last_event_id,
+            previous_chain: self.chain,
+            guards: self.guards,
+        };
+        let verdict = judge_block(bytes, &context);
+        let header = match verdict.state {
+            BlockState::Finalized(header) if verdict.accepted == u32::from(header.event_count) => header,
+            // Guards prove more events than the header tells of.
+            BlockState::Finalized(_) => return Err(Reason::EventCount),
+            BlockState::Torn(reason) => return Err(reason),
+            BlockState::Empty | BlockState::Open => return Err(Reason::Hole),
+            BlockState::Newer => return Err(Reason::Version),
+        };
+        if self.block == 0 {
+            self.first_event_id = u64_at(bytes, BLOCK_HEADER_BYTES);
+        }
+        self.block += 1;
+        self.events += verdict.accepted;
+        self.last_event_id = header.last_event_id;
+        self.chain = header.chained_checksum;
+        Ok(())
+    }
+
+    /// Compares what was passed with the seal.
+    ///
+    /// # Errors
+    /// [`Reason::SealedCounts`].
+    pub fn finish(&self) -> Result<(), Reason> {
+        let found = (self.block, self.events, self.first_event_id, self.last_event_id, self.chain);
+        let seal = &self.seal;
+        let told =
+            (seal.block_count, seal.event_count, seal.first_event_id, seal.last_event_id, seal.last_chained_checksum);
+        if found == told { Ok(()) } else { Err(Reason::SealedCounts) }
+    }
+}
+
+/// Reads a `.wal` that must be sealed, wholly.
+///
+/// # Errors
+/// [`Error`]: what does not hold.
+pub fn verify_hot(directory: &dyn Directory, index: u32) -> Result<(), Error> {
+    let segment = HotSegment::open(directory, index)?;
+    let name = segment.name.to_string();
+    let corrupt = |block: u32, reason| {
+        let offset = crate::format::Geometry::block_offset(block) as u64;
+        Error::from(segment.corruption(directory, Some(block), offset, reason))
+    };
+    let mut walk = SealedWalk::new(&segment.header).ok_or_else(|| corrupt(0, Reason::SealedCounts))?;
+    let mut blocks = BlockReader::new(&*segment.file, segment.geometry);
+    while walk.next_block() < walk.block_count() {
+        let number = walk.next_block();
+        let block = blocks.block(number).at("read", directory.path(), &name)?;
+        walk.pass(block).map_err(|reason| corrupt(number, reason))?;
+    }
+    walk.finish().map_err(|reason| corrupt(walk.next_block(), reason))
+}
+
+/// Decodes a `.wal.lz4`, wholly.
+///
+/// # Errors
+/// [`Error`]: what does not hold.
+pub fn verify_frozen(directory: &dyn Directory, index: u32) -> Result<(), Error> {
+    let mut segment = FrozenSegment::open(directory, index)?;
+    let header = *segment.header();
+    let mut walk = SealedWalk::new(&header).ok_or_else(|| segment.corruption(0, Reason::SealedCounts))?;
+    let mut block = Box::new([0; BLOCK_BYTES]);
+    while segment.next_block(&mut block)? {
+        let number = walk.next_block();
+        walk.pass(&block).map_err(|reason| segment.corruption(number, reason))?;
+    }
+    walk.finish().map_err(|reason| segment.corruption(walk.next_block(), reason).into())
+}
