@@ -31,4 +31,4 @@ pub(crate) use le::{array_at, put, u32_at, u64_at};
 pub use meta::{META_BYTES, MetaPosition};
 pub use reason::Reason;
 pub use segment_header::{SEGMENT_HEADER_BYTES, SEGMENT_MAGIC, SEGMENT_VERSION, Seal, SegmentHeader};
-pub use verdict::{BlockContext, BlockState, BlockVerdict, HeaderVerdict, is_zero, judge_block, judge_header};
+pub use verdict::{BlockContext, BlockState, BlockVerdict, HeaderVerdict, is_zero, judge_block, judge_header, judge_unchained_block};
