@@ -27,6 +27,7 @@ mod reader;
 mod recorder;
 mod status;
 mod types;
+mod verify;
 mod version;
 
 pub use append::{
@@ -43,4 +44,5 @@ pub use reader::{
 pub use recorder::{walrec_close, walrec_open, walrec_open_report, walrec_shutdown, walrec_t};
 pub use status::*;
 pub use types::*;
+pub use verify::{WALREC_NO_BLOCK, walrec_verify, walrec_verify_report_t};
 pub use version::{WALREC_ABI_VERSION, walrec_abi_version, walrec_version_number, walrec_version_string};

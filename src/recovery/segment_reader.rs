@@ -4,6 +4,7 @@
 //! the durable limit, and can be asked again: it may be growing, it may be sealed meanwhile, and a sealed last segment may be
 //! written on after a clean close.
 
+mod numbers;
 mod search;
 
 use std::sync::Arc;
@@ -69,6 +70,8 @@ pub(super) struct SegmentReader {
     events: u32,
     window: Vec<u8>,
     window_first: u32,
+    /// A frozen segment's block that did not verify.
+    refused: Option<Box<[u8; BLOCK_BYTES]>>,
     /// The first thing found wrong with a frozen segment.
     corruption: Option<Box<crate::segment::Corruption>>,
 }
@@ -101,6 +104,7 @@ impl SegmentReader {
             events: 0,
             window: Vec::new(),
             window_first: 0,
+            refused: None,
             corruption: None,
         })
     }
@@ -177,7 +181,10 @@ impl SegmentReader {
             return self.hold_totals().map(|()| Round::Done);
         }
         let verdict = self.judge(&block);
-        self.hold_finalized(&verdict)?;
+        if let Err(error) = self.hold_finalized(&verdict) {
+            self.refused = Some(Box::new(block));
+            return Err(error);
+        }
         self.give(&block, &verdict, None, out);
         self.pass(&block, &verdict);
         Ok(Round::Went)

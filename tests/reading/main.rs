@@ -12,5 +12,6 @@ mod encode;
 mod encode_frozen;
 mod fixture;
 mod seeks;
+mod verify;
 #[path = "../decoder/with_library.rs"]
 mod with_library;
