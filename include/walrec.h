@@ -729,6 +729,20 @@ walrec_status_t walrec_reader_read(struct walrec_reader_t *reader,
 walrec_status_t walrec_reader_seek(struct walrec_reader_t *reader, uint64_t event_id) WALREC_NOEXCEPT;
 
 /**
+ * Goes to the first event there at or after timestamp_ns, forwards or backwards. Timestamps are taken as
+ * non-decreasing from block to block; within a block their order does not matter. Where older segments were
+ * retired, the search begins with the oldest event retained. A timestamp after the last event's: the next call
+ * gives END, and OK once such an event is durable. The errors of walrec_reader_next.
+ *
+ * One thread at a time; blocks on the disk.
+ *
+ * Pointers:
+ * reader: a handle from walrec_reader_open; not NULL.
+ */
+walrec_status_t walrec_reader_seek_time(struct walrec_reader_t *reader,
+                                        uint64_t timestamp_ns) WALREC_NOEXCEPT;
+
+/**
  * Frees the reader. NULL is allowed.
  *
  * Any thread; no other call on the handle may run beside it or follow it.

@@ -20,6 +20,7 @@ const FILES_WITH_UNSAFE: &[(&str, &str)] = &[
     ("src/ffi/recorder.rs", "pointers from C"),
     ("src/ffi/status.rs", "exported names"),
     ("src/ffi/types.rs", "the type of log_cb"),
+    ("src/ffi/verify.rs", "pointers from C"),
     ("src/ffi/version.rs", "exported names"),
     ("src/format/checksum.rs", "the CRC32 instruction"),
     ("src/recorder/manager.rs", "decides whether the parts are dropped"),

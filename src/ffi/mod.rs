@@ -27,6 +27,7 @@ mod reader;
 mod recorder;
 mod status;
 mod types;
+mod verify;
 mod version;
 
 pub use append::{
@@ -40,9 +41,10 @@ pub use durability::{
 pub use last_error::walrec_last_error;
 pub use reader::{
     walrec_reader_close, walrec_reader_next, walrec_reader_open, walrec_reader_read, walrec_reader_seek,
-    walrec_reader_t,
+    walrec_reader_seek_time, walrec_reader_t,
 };
 pub use recorder::{walrec_close, walrec_open, walrec_open_report, walrec_shutdown, walrec_t};
 pub use status::*;
 pub use types::*;
+pub use verify::{WALREC_NO_BLOCK, walrec_verify, walrec_verify_report_t};
 pub use version::{WALREC_ABI_VERSION, walrec_abi_version, walrec_version_number, walrec_version_string};

@@ -186,6 +186,25 @@ pub unsafe extern "C" fn walrec_reader_seek(reader: *mut walrec_reader_t, event_
     unsafe { with_reader(NAME, reader, body) }
 }
 
+/// Goes to the first event there at or after timestamp_ns, forwards or backwards. Timestamps are taken as
+/// non-decreasing from block to block; within a block their order does not matter. Where older segments were
+/// retired, the search begins with the oldest event retained. A timestamp after the last event's: the next call
+/// gives END, and OK once such an event is durable. The errors of walrec_reader_next.
+///
+/// One thread at a time; blocks on the disk.
+///
+/// # Safety
+/// reader: a handle from walrec_reader_open; not NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn walrec_reader_seek_time(reader: *mut walrec_reader_t, timestamp_ns: u64) -> walrec_status_t {
+    const NAME: &str = "walrec_reader_seek_time";
+    let body = |manager: &mut recovery::Manager| {
+        manager.seek_time(timestamp_ns).map(|()| WALREC_OK).map_err(|error| refusal_of(NAME, &error))
+    };
+    // SAFETY: by contract reader is NULL or a live handle, and this thread alone uses it.
+    unsafe { with_reader(NAME, reader, body) }
+}
+
 /// Frees the reader. NULL is allowed.
 ///
 /// Any thread; no other call on the handle may run beside it or follow it.

@@ -71,7 +71,7 @@ impl BlockHeader {
         le::put(&mut bytes, 44, self.event_count.to_le_bytes());
         le::put(&mut bytes, 46, self.flags.to_le_bytes());
         le::put(&mut bytes, 48, self.link.to_le_bytes());
-        let checksum = checksum_of(&bytes);
+        let checksum = Self::checksum_of(&bytes);
         le::put(&mut bytes, 32, checksum.to_le_bytes());
         bytes
     }
@@ -79,7 +79,7 @@ impl BlockHeader {
     /// The header, when its own checksum holds. Says nothing of the events.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; BLOCK_HEADER_BYTES]) -> Option<Self> {
-        (le::u64_at(bytes, 32) == checksum_of(bytes)).then(|| Self {
+        (le::u64_at(bytes, 32) == Self::checksum_of(bytes)).then(|| Self {
             first_event_id: le::u64_at(bytes, 0),
             last_event_id: le::u64_at(bytes, 8),
             block_checksum: le::u64_at(bytes, 16),
@@ -90,9 +90,10 @@ impl BlockHeader {
             link: le::u64_at(bytes, 48),
         })
     }
-}
 
-/// `XXH64(bytes[40..64], seed = XXH64(bytes[0..32], 0))`.
-fn checksum_of(bytes: &[u8; BLOCK_HEADER_BYTES]) -> u64 {
-    xxh64(&bytes[40..], xxh64(&bytes[..32], 0))
+    /// `XXH64(bytes[40..64], seed = XXH64(bytes[0..32], 0))`: what bytes 32..40 of a header must be.
+    #[must_use]
+    pub fn checksum_of(bytes: &[u8; BLOCK_HEADER_BYTES]) -> u64 {
+        xxh64(&bytes[40..], xxh64(&bytes[..32], 0))
+    }
 }

@@ -27,8 +27,10 @@ pub use file_name::{
 };
 pub use geometry::{Geometry, MAX_BLOCKS_READ, MAX_BLOCKS_WRITTEN, MIN_BLOCKS, PAGE_BYTES, padded_to_page};
 pub use id::Id128;
-pub(crate) use le::{array_at, put, u32_at, u64_at};
+pub(crate) use le::{array_at, put, u16_at, u32_at, u64_at};
 pub use meta::{META_BYTES, MetaPosition};
 pub use reason::Reason;
 pub use segment_header::{SEGMENT_HEADER_BYTES, SEGMENT_MAGIC, SEGMENT_VERSION, Seal, SegmentHeader};
-pub use verdict::{BlockContext, BlockState, BlockVerdict, HeaderVerdict, is_zero, judge_block, judge_header};
+pub use verdict::{
+    BlockContext, BlockState, BlockVerdict, HeaderVerdict, is_zero, judge_block, judge_header, judge_unchained_block,
+};

@@ -60,6 +60,12 @@ impl SegmentHeader {
         bytes
     }
 
+    /// What bytes 48..56 of a header must be.
+    #[must_use]
+    pub fn checksum_of(bytes: &[u8; SEGMENT_HEADER_BYTES]) -> u64 {
+        checksum_of(bytes)
+    }
+
     /// The fields as they stand, nothing judged: the caller knows why they may be trusted.
     pub(super) fn read_fields(bytes: &[u8; SEGMENT_HEADER_BYTES]) -> Self {
         let closed_ts_ns = le::u64_at(bytes, 40);

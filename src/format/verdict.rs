@@ -114,8 +114,18 @@ pub struct BlockVerdict {
 /// Judges one whole block.
 #[must_use]
 pub fn judge_block(bytes: &[u8; BLOCK_BYTES], context: &BlockContext) -> BlockVerdict {
+    judge(bytes, context, true)
+}
+
+/// Judges one whole block where the chain value before it is not known: everything but the chained checksum.
+#[must_use]
+pub fn judge_unchained_block(bytes: &[u8; BLOCK_BYTES], context: &BlockContext) -> BlockVerdict {
+    judge(bytes, context, false)
+}
+
+fn judge(bytes: &[u8; BLOCK_BYTES], context: &BlockContext, chained: bool) -> BlockVerdict {
     let (header_bytes, slots) = bytes.split_at(BLOCK_HEADER_BYTES);
-    let state = judge_block_header(bytes, context);
+    let state = judge_block_header(bytes, context, chained);
     let proven = match state {
         BlockState::Finalized(header) => u32::from(header.event_count),
         BlockState::Newer => {
@@ -151,7 +161,7 @@ pub fn judge_block(bytes: &[u8; BLOCK_BYTES], context: &BlockContext) -> BlockVe
     BlockVerdict { state, accepted, last_event_id, all_guarded, rest_is_zero }
 }
 
-fn judge_block_header(bytes: &[u8; BLOCK_BYTES], context: &BlockContext) -> BlockState {
+fn judge_block_header(bytes: &[u8; BLOCK_BYTES], context: &BlockContext, chained: bool) -> BlockState {
     let (header_bytes, slots) = bytes.split_at(BLOCK_HEADER_BYTES);
     if is_zero(header_bytes) {
         return if is_zero(slots) { BlockState::Empty } else { BlockState::Open };
@@ -164,6 +174,8 @@ fn judge_block_header(bytes: &[u8; BLOCK_BYTES], context: &BlockContext) -> Bloc
     }
     match judge_finalized(&header, slots, context) {
         Reason::None => BlockState::Finalized(header),
+        // It is the last rule: all others hold.
+        Reason::ChainedChecksum if !chained => BlockState::Finalized(header),
         reason => BlockState::Torn(reason),
     }
 }

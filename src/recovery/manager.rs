@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::durable_limit::durable_limit;
 use super::error::Error;
-use super::segment_reader::{Before, Round, SegmentReader};
+use super::segment_reader::{Before, Round, SegmentReader, Target};
 use crate::format::{Event, META_BYTES, META_FILE, MetaPosition, Reason, SegmentName, SegmentNameKind};
 use crate::segment::{Catalog, Corruption};
 use crate::storage::{Directory, Place, RealSystem, System, read_small_file};
@@ -24,8 +24,8 @@ pub struct Manager {
     /// Read and checked, not yet given out.
     batch: Vec<Event>,
     next: usize,
-    /// Events below this are passed over.
-    from: u64,
+    /// Events before this are passed over.
+    target: Target,
     /// Events above this may not be durable; `None` while nobody writes.
     limit: Option<u64>,
     /// Where an unsealed segment was last found to end cleanly.
@@ -34,7 +34,7 @@ pub struct Manager {
 
 impl std::fmt::Debug for Manager {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "recovery::Manager({}, from {})", self.directory.path().display(), self.from)
+        write!(out, "recovery::Manager({}, {:?})", self.directory.path().display(), self.target)
     }
 }
 
@@ -66,7 +66,7 @@ impl Manager {
             segment: None,
             batch: Vec::new(),
             next: 0,
-            from: 0,
+            target: Target::Id(0),
             limit: None,
             clean_end: None,
         };
@@ -83,15 +83,62 @@ impl Manager {
     /// # Errors
     /// As [`Self::open`]; the reader stays where it was.
     pub fn seek(&mut self, event_id: u64) -> Result<(), Error> {
-        let catalog = Catalog::read(&*self.directory)?;
-        let segment = self.find(&catalog, event_id)?;
+        self.go_to(Target::Id(event_id))
+    }
+
+    /// Goes to the first event there at or after `timestamp_ns`, forward or back. Timestamps are taken as non-decreasing from
+    /// block to block; within a block their order does not matter.
+    ///
+    /// # Errors
+    /// As [`Self::next`]; the reader stays where it was.
+    pub fn seek_time(&mut self, timestamp_ns: u64) -> Result<(), Error> {
+        self.go_to(Target::Time(timestamp_ns))
+    }
+
+    fn go_to(&mut self, target: Target) -> Result<(), Error> {
+        let (catalog, segment) = self.find_anew(target)?;
         self.limit = durable_limit(&*self.system, &*self.directory)?;
         self.catalog = catalog;
         self.segment = segment;
         self.batch.clear();
         self.next = 0;
-        self.from = event_id;
+        self.target = target;
         Ok(())
+    }
+
+    /// Looks for the target, again when segments were frozen or retired under the search.
+    fn find_anew(&self, target: Target) -> Result<(Catalog, Option<SegmentReader>), Error> {
+        const TRIES: u32 = 8;
+        let mut catalog = Catalog::read(&*self.directory)?;
+        for _ in 1..TRIES {
+            match self.find(&catalog, target) {
+                Err(error @ Error::NotFound(_)) => {
+                    let now = Catalog::read(&*self.directory)?;
+                    if (&now.hot, &now.frozen) == (&catalog.hot, &catalog.frozen) {
+                        return Err(error);
+                    }
+                    catalog = now;
+                }
+                found => return found.map(|segment| (catalog, segment)),
+            }
+        }
+        let segment = self.find(&catalog, target)?;
+        Ok((catalog, segment))
+    }
+
+    /// Opens a segment by the names seen last; a recorder may have frozen or retired it since.
+    fn enter(&self, catalog: &Catalog, index: u32, before: Before) -> Result<SegmentReader, Error> {
+        let gone = |error: &Error| matches!(error, Error::Io(io) if io.source.kind() == std::io::ErrorKind::NotFound);
+        let mut result = SegmentReader::open(&self.directory, index, catalog.hot.contains(&index), before);
+        if catalog.hot.contains(&index) && result.as_ref().is_err_and(gone) {
+            result = SegmentReader::open(&self.directory, index, false, before);
+        }
+        match result {
+            Err(error) if gone(&error) => {
+                Err(Error::NotFound(format!("segment {index} was retired before it was read")))
+            }
+            result => result,
+        }
     }
 
     /// The next event; `None` when there is no more now: a running recorder may make more durable.
@@ -103,8 +150,8 @@ impl Manager {
         loop {
             if let Some(event) = self.batch.get(self.next).copied() {
                 self.next += 1;
-                if event.event_id >= self.from {
-                    self.from = event.event_id.saturating_add(1);
+                if self.target.is_reached_by(&event) {
+                    self.target = Target::Id(event.event_id.saturating_add(1));
                     return Ok(Some(event));
                 }
                 continue;
@@ -139,8 +186,7 @@ impl Manager {
         let mut refreshed = false;
         loop {
             let Some(segment) = &mut self.segment else {
-                self.catalog = Catalog::read(&*self.directory)?;
-                self.segment = self.find(&self.catalog.clone(), self.from)?;
+                (self.catalog, self.segment) = self.find_anew(self.target)?;
                 if self.segment.is_none() {
                     return Ok(false);
                 }
@@ -191,7 +237,7 @@ impl Manager {
             return Err(self.missing(index + 1, next - 1));
         }
         let before = if gap { Before { link: None, ..segment.after() } } else { segment.after() };
-        let mut entered = SegmentReader::open(&self.directory, next, self.catalog.hot.contains(&next), before)?;
+        let mut entered = self.enter(&self.catalog, next, before)?;
         let Some(first) = entered.first_event_id()? else {
             // A sealed empty segment is passed; an unsealed one ends the log.
             if entered.is_sealed() {
@@ -207,7 +253,7 @@ impl Manager {
             }
             let link = self.at_end(true)?.filter(|_| !gap);
             let before = Before { last_event_id: self.segment.as_ref().map_or(0, SegmentReader::last_given_id), link };
-            entered = SegmentReader::open(&self.directory, next, self.catalog.hot.contains(&next), before)?;
+            entered = self.enter(&self.catalog, next, before)?;
         }
         self.segment = Some(entered);
         Ok(true)
@@ -247,37 +293,37 @@ impl Manager {
         Corruption { path, segment_index: first, block: None, offset: 0, reason: Reason::MissingSegment, detail }.into()
     }
 
-    /// The segment that holds the first event at or after `event_id`; `None` while the log has no segment.
-    fn find(&self, catalog: &Catalog, event_id: u64) -> Result<Option<SegmentReader>, Error> {
+    /// The segment that holds the first event at or after the target, near it; `None` while the log has no segment.
+    fn find(&self, catalog: &Catalog, target: Target) -> Result<Option<SegmentReader>, Error> {
         let indices: Vec<u32> = catalog.indices().into_iter().collect();
         let unknown = Before { last_event_id: 0, link: None };
-        let open =
-            |index: u32, before| SegmentReader::open(&self.directory, index, catalog.hot.contains(&index), before);
+        let open = |index: u32, before| self.enter(catalog, index, before);
         let Some(&oldest) = indices.first() else { return Ok(None) };
-        if event_id == 0 {
+        if target == Target::Id(0) {
             return open(oldest, unknown).map(Some);
         }
-        // Ids grow with indices; a segment without events counts as above every id, so the search ends below it.
+        // Ids and timestamps grow with indices; a segment without events counts as above all, so the search ends below it.
         let mut error = None;
         let places: Vec<usize> = (0..indices.len()).collect();
         let place = places.partition_point(|&place| {
             // A sealed segment may be empty: the first one with events speaks for it.
-            let first = indices[place..].iter().find_map(|&index| {
-                open(index, unknown).and_then(|mut segment| segment.first_event_id()).unwrap_or_else(|failed| {
-                    error.get_or_insert(failed);
-                    None
+            indices[place..]
+                .iter()
+                .find_map(|&index| {
+                    open(index, unknown).and_then(|mut segment| segment.may_begin(target)).unwrap_or_else(|failed| {
+                        error.get_or_insert(failed);
+                        None
+                    })
                 })
-            });
-            first.is_some_and(|first| first <= event_id)
+                .unwrap_or(false)
         });
         if let Some(error) = error {
             return Err(error);
         }
         let Some(place) = place.checked_sub(1) else {
             let first = open(oldest, unknown)?.first_event_id()?;
-            if oldest > 0 && first.is_some() {
-                let text = format!("event {event_id} is older than the oldest one kept, {}", first.unwrap_or(0));
-                return Err(Error::NotFound(text));
+            if let (Target::Id(event_id), Some(first), 1..) = (target, first, oldest) {
+                return Err(Error::NotFound(format!("event {event_id} is older than the oldest one kept, {first}")));
             }
             return open(oldest, unknown).map(Some);
         };
@@ -289,6 +335,8 @@ impl Manager {
             }
             _ => unknown,
         };
-        open(index, before).map(Some)
+        let mut segment = open(index, before)?;
+        segment.go_near(target)?;
+        Ok(Some(segment))
     }
 }

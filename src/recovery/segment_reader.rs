@@ -4,15 +4,20 @@
 //! the durable limit, and can be asked again: it may be growing, it may be sealed meanwhile, and a sealed last segment may be
 //! written on after a clean close.
 
+mod numbers;
+mod search;
+
 use std::sync::Arc;
 
 use super::error::Error;
 use crate::format::{
     BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockContext, BlockState, BlockVerdict, EVENT_BYTES, EVENTS_PER_BLOCK, Event,
-    FLAG_LINK, Geometry, GuardContext, Reason, Seal, judge_block, u64_at, xxh64,
+    FLAG_LINK, Geometry, GuardContext, Reason, Seal, judge_block, judge_unchained_block, u64_at, xxh64,
 };
 use crate::segment::{EndBlock, FrozenSegment, HotSegment};
 use crate::storage::{Directory, Place};
+
+pub(super) use search::Target;
 
 /// Blocks read at once from a `.wal`.
 const READ_BLOCKS: u32 = 64;
@@ -56,12 +61,17 @@ pub(super) struct SegmentReader {
     last_given_id: u64,
     /// Id of the last event, and chain value, before that block.
     last_event_id: u64,
-    chain: u64,
+    /// Chain value before that block; `None` where reading began inside the segment and it is not known.
+    chain: Option<u64>,
+    /// Reading began with the first block: the segment's totals can be held against its header.
+    from_start: bool,
     /// Of the segment; 0 before the first block is passed.
     first_event_id: u64,
     events: u32,
     window: Vec<u8>,
     window_first: u32,
+    /// A frozen segment's block that did not verify.
+    refused: Option<Box<[u8; BLOCK_BYTES]>>,
     /// The first thing found wrong with a frozen segment.
     corruption: Option<Box<crate::segment::Corruption>>,
 }
@@ -88,11 +98,13 @@ impl SegmentReader {
             given: 0,
             last_given_id: before.last_event_id,
             last_event_id: before.last_event_id,
-            chain: 0,
+            chain: Some(0),
+            from_start: true,
             first_event_id: 0,
             events: 0,
             window: Vec::new(),
             window_first: 0,
+            refused: None,
             corruption: None,
         })
     }
@@ -168,8 +180,11 @@ impl SegmentReader {
         if !segment.next_block(&mut block)? {
             return self.hold_totals().map(|()| Round::Done);
         }
-        let verdict = judge_block(&block, &self.context());
-        self.hold_finalized(&verdict)?;
+        let verdict = self.judge(&block);
+        if let Err(error) = self.hold_finalized(&verdict) {
+            self.refused = Some(Box::new(block));
+            return Err(error);
+        }
         self.give(&block, &verdict, None, out);
         self.pass(&block, &verdict);
         Ok(Round::Went)
@@ -185,7 +200,7 @@ impl SegmentReader {
             return Ok(Round::Done);
         }
         let block = self.hot_block(self.block)?;
-        let verdict = judge_block(&block, &self.context());
+        let verdict = self.judge(&block);
         if verdict.state == BlockState::Newer {
             let name = crate::format::SegmentName::new(self.index, crate::format::SegmentNameKind::Hot).to_string();
             let offset = Geometry::block_offset(self.block) as u64;
@@ -238,26 +253,33 @@ impl SegmentReader {
 
     fn reopened(&mut self, given: u32) {
         // The block must be judged with what came before it; that is found by reading the segment again from its start.
-        let (block, events) = (self.block - 1, self.events - given);
+        let (block, events) = (self.block - 1, self.events.saturating_sub(given));
         let before = self.before;
-        (self.block, self.given, self.last_event_id, self.chain, self.events) = (0, 0, before.last_event_id, 0, 0);
+        (self.block, self.given, self.last_event_id, self.chain, self.events) =
+            (0, 0, before.last_event_id, Some(0), 0);
+        let from_start = std::mem::replace(&mut self.from_start, true);
         while self.block < block {
             let Ok(bytes) = self.hot_block(self.block) else { return };
-            let verdict = judge_block(&bytes, &self.context());
+            let verdict = self.judge(&bytes);
             if verdict.accepted == 0 {
                 return;
             }
             self.pass(&bytes, &verdict);
         }
-        debug_assert_eq!(self.events, events);
+        debug_assert!(!from_start || self.events == events);
         self.given = given;
+    }
+
+    fn judge(&self, block: &[u8; BLOCK_BYTES]) -> BlockVerdict {
+        let context = self.context();
+        if self.chain.is_some() { judge_block(block, &context) } else { judge_unchained_block(block, &context) }
     }
 
     fn context(&self) -> BlockContext {
         BlockContext {
             block_index: self.block,
             previous_last_id: self.last_event_id,
-            previous_chain: self.chain,
+            previous_chain: self.chain.unwrap_or(0),
             guards: self.guards,
         }
     }
@@ -305,14 +327,12 @@ impl SegmentReader {
     }
 
     fn pass(&mut self, block: &[u8; BLOCK_BYTES], verdict: &BlockVerdict) {
+        let events = &block[BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + verdict.accepted as usize * EVENT_BYTES];
         self.chain = match verdict.state {
             BlockState::Finalized(header) if u32::from(header.event_count) == verdict.accepted => {
-                header.chained_checksum
+                Some(header.chained_checksum)
             }
-            _ => xxh64(
-                &block[BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + verdict.accepted as usize * EVENT_BYTES],
-                self.chain,
-            ),
+            _ => self.chain.map(|before| xxh64(events, before)),
         };
         if self.events == 0 && verdict.accepted > 0 {
             self.first_event_id = u64_at(block, BLOCK_HEADER_BYTES);
@@ -347,10 +367,13 @@ impl SegmentReader {
 
     fn hold_totals(&self) -> Result<(), Error> {
         let Some(seal) = self.seal() else { return Ok(()) };
-        let found = (self.block, self.events, self.chain);
+        let found = (self.block, self.events, self.chain.unwrap_or(0));
         let told = (seal.block_count, seal.event_count, seal.last_chained_checksum);
-        let ids = (seal.first_event_id, seal.last_event_id) == (self.first_event_id, self.last_event_id);
-        if found == told && (ids || seal.event_count == 0) {
+        let first = seal.first_event_id == self.first_event_id;
+        let last = seal.last_event_id == self.last_event_id || seal.event_count == 0;
+        // Of a segment that was entered in its middle only the end is known.
+        let counts = !self.from_start || (found.1 == told.1 && (first || seal.event_count == 0));
+        if (found.0, found.2) == (told.0, told.2) && last && counts {
             return Ok(());
         }
         let detail = format!("the header says {} blocks, {} events; found {}, {}", told.0, told.1, found.0, found.1);

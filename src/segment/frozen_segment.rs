@@ -1,4 +1,7 @@
-//! A `.wal.lz4` file, opened to be read from its front.
+//! A `.wal.lz4` file, read from its front, or from any of its frames.
+//!
+//! The file that walrec makes is cut into frames of 64 blocks, so a reader may enter it at any of them. What `lz4` or FlashStrike
+//! makes of a whole segment is one frame, and is only ever streamed.
 
 use std::io;
 
@@ -6,7 +9,7 @@ use crate::format::{
     BLOCK_BYTES, HeaderVerdict, Reason, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, SegmentName, SegmentNameKind,
     is_zero, judge_header,
 };
-use crate::storage::{self, Access, Directory, FrozenReader, Place};
+use crate::storage::{self, Access, Directory, File, FrozenReader, Place, sized_frame};
 
 use super::error::{Corruption, Error};
 
@@ -19,7 +22,12 @@ pub struct FrozenSegment {
     header: SegmentHeader,
     seal: Seal,
     blocks_given: u32,
+    /// Offsets of the frames of blocks, once they were looked for; empty for a file that is not of that form.
+    frames: Option<Vec<u64>>,
 }
+
+/// Blocks in each frame but the last.
+pub const BLOCKS_PER_FRAME: u32 = 64;
 
 impl FrozenSegment {
     /// Opens frozen segment `index` and judges its header.
@@ -49,7 +57,7 @@ impl FrozenSegment {
         let Some(seal) = header.seal else {
             return Err(place.corrupt(None, 0, Reason::Frozen, "it is not sealed").into());
         };
-        Ok(Self { name, directory: place.path, reader, header, seal, blocks_given: 0 })
+        Ok(Self { name, directory: place.path, reader, header, seal, blocks_given: 0, frames: None })
     }
 
     /// Its header.
@@ -69,6 +77,38 @@ impl FrozenSegment {
     pub fn corruption(&self, block: u32, reason: Reason) -> Corruption {
         let place = FrozenPlace { path: self.directory.clone(), name: self.name };
         place.corrupt(Some(block), crate::format::Geometry::block_offset(block) as u64, reason, "")
+    }
+
+    /// Frames that can be entered: frame n begins with block n * 64. 0 for a file of one frame, and from where a file stops to
+    /// have the form that walrec writes. Nothing is decoded.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn frame_count(&mut self) -> Result<u32, Error> {
+        if self.frames.is_none() {
+            let place = FrozenPlace { path: self.directory.clone(), name: self.name };
+            let frames = match self.reader.file() {
+                Some(file) => frames_of(file, self.seal.block_count).map_err(|error| place.decode_error(error, 0))?,
+                None => Vec::new(),
+            };
+            self.frames = Some(frames);
+        }
+        Ok(self.frames.as_ref().map_or(0, |frames| u32::try_from(frames.len()).unwrap_or(0)))
+    }
+
+    /// Goes to the first block of `frame`, forwards or back; gives that block's index. `None`: no such frame.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn enter_frame(&mut self, frame: u32) -> Result<Option<u32>, Error> {
+        if frame >= self.frame_count()? {
+            return Ok(None);
+        }
+        let offset = self.frames.as_ref().and_then(|frames| frames.get(frame as usize)).copied();
+        let Some(offset) = offset else { return Ok(None) };
+        self.reader.enter_frame(offset);
+        self.blocks_given = frame * BLOCKS_PER_FRAME;
+        Ok(Some(self.blocks_given))
     }
 
     /// Decodes the next block into `block`; `false` after the last one, when the rest of the file has been judged too.
@@ -107,6 +147,28 @@ impl FrozenSegment {
         }
         Ok(())
     }
+}
+
+/// Where the frames of blocks begin, as far as the file has the form that walrec writes.
+fn frames_of(file: &dyn File, block_count: u32) -> io::Result<Vec<u64>> {
+    let file_bytes = file.attributes()?.bytes;
+    let mut frames = Vec::new();
+    let Some(header) = sized_frame(file, file_bytes, 0)? else { return Ok(frames) };
+    if header.content_bytes != SEGMENT_HEADER_BYTES as u64 {
+        return Ok(frames);
+    }
+    let mut offset = header.end;
+    for first in (0..block_count).step_by(BLOCKS_PER_FRAME as usize) {
+        let blocks = BLOCKS_PER_FRAME.min(block_count - first) as usize;
+        match sized_frame(file, file_bytes, offset)? {
+            Some(frame) if frame.content_bytes == (blocks * BLOCK_BYTES) as u64 => {
+                frames.push(offset);
+                offset = frame.end;
+            }
+            _ => break,
+        }
+    }
+    Ok(frames)
 }
 
 struct FrozenPlace {

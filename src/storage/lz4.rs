@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use lz4_flex::frame::FrameDecoder;
 
 use super::File;
+use crate::format::{u32_at, u64_at};
 
 const READ_BYTES: usize = 1 << 18;
 
@@ -27,9 +28,21 @@ impl FrozenReader {
     /// Reads `file` from its start.
     #[must_use]
     pub fn new(file: Box<dyn File>) -> Self {
-        let buffer = vec![0; READ_BYTES].into_boxed_slice();
-        let stream = FileStream { file: Some(file), offset: 0, buffer, begin: 0, end: 0, frame: FrameWalk::Between };
-        Self { decoder: FrameDecoder::new(stream) }
+        Self { decoder: FrameDecoder::new(FileStream::new(Some(file), vec![0; READ_BYTES].into_boxed_slice(), 0)) }
+    }
+
+    /// Goes on at `offset` of the file, where a frame begins.
+    pub fn enter_frame(&mut self, offset: u64) {
+        // The decoder may stand inside a frame: a new one, with the file and the buffer of the old.
+        let stream = self.decoder.get_mut();
+        let (file, buffer) = (stream.file.take(), std::mem::take(&mut stream.buffer));
+        self.decoder = FrameDecoder::new(FileStream::new(file, buffer, offset));
+    }
+
+    /// The file, to look at its structure; `None` between two files.
+    #[must_use]
+    pub fn file(&self) -> Option<&dyn File> {
+        self.decoder.get_ref().file.as_deref()
     }
 
     /// Whether the last bytes given were the end of a frame: only then [`Self::restart`] may follow.
@@ -86,6 +99,10 @@ struct FileStream {
 }
 
 impl FileStream {
+    fn new(file: Option<Box<dyn File>>, buffer: Box<[u8]>, offset: u64) -> Self {
+        Self { file, offset, buffer, begin: 0, end: 0, frame: FrameWalk::Between }
+    }
+
     fn fill(&mut self) -> io::Result<()> {
         if self.begin == self.end {
             self.begin = 0;
@@ -115,6 +132,40 @@ impl Read for FileStream {
         self.begin += count;
         Ok(count)
     }
+}
+
+/// A frame that holds one LZ4 block and says how long its content is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizedFrame {
+    /// Bytes it decodes to, as it says; not to be trusted before they are there.
+    pub content_bytes: u64,
+    /// Offset of the byte after it.
+    pub end: u64,
+}
+
+/// Looks at the frame at `offset` without decoding it: one read of its first bytes. `None` for a frame of another form, and for
+/// one that the file does not hold to its end.
+///
+/// # Errors
+/// The file's.
+pub fn sized_frame(file: &dyn File, file_bytes: u64, offset: u64) -> io::Result<Option<SizedFrame>> {
+    /// Magic, flags, block descriptor, content size, header checksum, size of the first LZ4 block.
+    const HEAD_BYTES: usize = 4 + 1 + 1 + 8 + 1 + 4;
+    const MAGIC: u32 = 0x184d_2204;
+    let mut head = [0; HEAD_BYTES];
+    if file.read_up_to(&mut head, offset)? < HEAD_BYTES {
+        return Ok(None);
+    }
+    let flags = head[4];
+    let sized = flags & FLAG_CONTENT_SIZE != 0 && flags & FLAG_DICTIONARY == 0;
+    if u32_at(&head, 0) != MAGIC || !sized {
+        return Ok(None);
+    }
+    let bytes = |flag: u8| if flags & flag != 0 { 4 } else { 0 };
+    let block = u64::from(u32_at(&head, 15) & 0x7fff_ffff) + bytes(FLAG_BLOCK_CHECKSUM);
+    // After the block: the end mark, and the content checksum.
+    let end = offset + HEAD_BYTES as u64 + block + 4 + bytes(FLAG_CONTENT_CHECKSUM);
+    Ok((end <= file_bytes).then(|| SizedFrame { content_bytes: u64_at(&head, 6), end }))
 }
 
 /// Where in the structure of frames the bytes passed so far end. It follows sizes only; the decoder judges the content.

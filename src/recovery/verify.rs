@@ -1,0 +1,333 @@
+//! Verification of a whole log: every block of every segment in both forms, by the same rules as reading, and nothing changed.
+//!
+//! It goes on after a fault, so that its counts say how much of the log holds; of the faults it tells the first. Invariants:
+//! 1. What is counted was judged whole: a block with a fault adds nothing.
+//! 2. A segment that is there in both forms counts once, and one form that verifies is enough (a crash between freezing and
+//!    retiring leaves both).
+//! 3. Beside a running recorder it goes to the durable limit, and a fault counts only when it is there on a second look: files are
+//!    sealed, frozen and retired meanwhile.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::durable_limit::durable_limit;
+use super::error::Error;
+use super::segment_reader::{Before, Round, SegmentReader};
+use crate::format::{
+    Event, META_BYTES, META_FILE, MetaPosition, Reason, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName,
+    SegmentNameKind, u32_at, u64_at,
+};
+use crate::segment::{Catalog, Corruption};
+use crate::storage::{Access, Directory, Place, RealSystem, System, read_small_file};
+
+/// What a verification found.
+#[derive(Clone, Debug, Default)]
+pub struct VerifyReport {
+    /// Segments that were looked at, in whatever form.
+    pub segments: u64,
+    /// Those that are frozen and no longer hot.
+    pub segments_compressed: u64,
+    /// Indices without a file, and without a record of an earlier salvage.
+    pub segments_missing: u64,
+    /// Indices that an earlier salvage recorded as lost.
+    pub segments_lost: u64,
+    /// Blocks that hold, open ones included.
+    pub blocks: u64,
+    /// Events in them.
+    pub events: u64,
+    /// Bytes of the files that were read, as they lie on the disk.
+    pub bytes: u64,
+    /// First event that holds; 0 for none.
+    pub first_event_id: u64,
+    /// Last event that holds; 0 for none.
+    pub last_event_id: u64,
+    /// The first fault.
+    pub fault: Option<Fault>,
+}
+
+/// Something that does not verify.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// Where and why.
+    pub corruption: Corruption,
+    /// The number that must be there, for reasons that compare two; else 0.
+    pub expected: u64,
+    /// The number that is there; else 0.
+    pub actual: u64,
+}
+
+/// Verifies the log in `path`.
+///
+/// # Errors
+/// [`Error::NotFound`] when there is no log; [`Error::Io`]; [`Error::Newer`]; [`Error::Refused`]. A fault is no error: it is in the report.
+pub fn verify(path: &Path) -> Result<VerifyReport, Error> {
+    verify_on(Arc::new(RealSystem), path)
+}
+
+/// As [`verify`], on any system.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_on(system: Arc<dyn System>, path: &Path) -> Result<VerifyReport, Error> {
+    let directory = match system.open_directory(path, true) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::NotFound(format!("{}: no such directory", path.display())));
+        }
+        other => other.at("open", path, "")?,
+    };
+    // Whatever happens meanwhile, this much must be there.
+    let meta = read_small_file(&*directory, META_FILE, META_BYTES)?;
+    let meta = meta.and_then(|bytes| MetaPosition::from_bytes(&bytes)).unwrap_or_default().last_event_id;
+    let durable = durable_limit(&*system, &*directory)?.unwrap_or(0).max(meta);
+    let mut verification = Verification { system, directory, durable, report: VerifyReport::default() };
+    verification.run()?;
+    Ok(verification.report)
+}
+
+struct Verification {
+    system: Arc<dyn System>,
+    directory: Arc<dyn Directory>,
+    /// The log must reach to this event.
+    durable: u64,
+    report: VerifyReport,
+}
+
+/// What one segment gave.
+#[derive(Default)]
+struct Counted {
+    blocks: u64,
+    events: u64,
+    bytes: u64,
+    first_event_id: u64,
+    last_event_id: u64,
+    fault: Option<Fault>,
+}
+
+impl Verification {
+    fn run(&mut self) -> Result<(), Error> {
+        let mut catalog = Catalog::read(&*self.directory)?;
+        let identity = read_small_file(&*self.directory, crate::format::ID_FILE, 64)?;
+        if catalog.indices().is_empty() && identity.is_none() {
+            return Err(Error::NotFound(format!("{}: no log there", self.directory.path().display())));
+        }
+        for (first, last) in catalog.missing() {
+            self.note_missing(&catalog, first, last);
+        }
+        let mut before = Before { last_event_id: 0, link: None };
+        let mut previous: Option<u32> = None;
+        while let Some(index) = catalog.indices().range(previous.map_or(0, |index| index + 1)..).next().copied() {
+            if previous.is_some_and(|previous| previous + 1 != index) {
+                before.link = None;
+            }
+            if let Some(after) = self.segment(&catalog, index, before)? {
+                before = after;
+                self.report.segments += 1;
+                self.report.segments_compressed += u64::from(!catalog.hot.contains(&index));
+            }
+            previous = Some(index);
+            if index == u32::MAX {
+                break;
+            }
+            if catalog.indices().range(index + 1..).next().is_none() {
+                catalog = Catalog::read(&*self.directory)?; // a recorder may have gone on
+            }
+        }
+        self.end(previous);
+        Ok(())
+    }
+
+    fn note_missing(&mut self, catalog: &Catalog, first: u32, last: u32) {
+        let lost = catalog.lost.range(first..=last).count() as u64;
+        let missing = u64::from(last - first) + 1 - lost;
+        self.report.segments_lost += lost;
+        self.report.segments_missing += missing;
+        if missing > 0 {
+            let index = (first..=last).find(|index| !catalog.lost.contains(index)).unwrap_or(first);
+            let detail = format!("{first} to {last}");
+            let next = u64::from(last) + 1;
+            self.note(self.fault_at(index, Reason::MissingSegment, detail, (u64::from(index), next)));
+        }
+    }
+
+    fn fault_at(&self, index: u32, reason: Reason, detail: String, (expected, actual): (u64, u64)) -> Fault {
+        let name = SegmentName::new(index, SegmentNameKind::Hot).to_string();
+        let path = self.directory.path().join(name);
+        let corruption = Corruption { path, segment_index: index, block: None, offset: 0, reason, detail };
+        Fault { corruption, expected, actual }
+    }
+
+    /// Keeps the fault with the lowest place: missing segments are seen before the others are read.
+    fn note(&mut self, fault: Fault) {
+        let place = |fault: &Fault| (fault.corruption.segment_index, fault.corruption.offset);
+        if self.report.fault.as_ref().is_none_or(|first| place(&fault) < place(first)) {
+            self.report.fault = Some(fault);
+        }
+    }
+
+    /// Judges a segment in its forms; `None` when it was retired meanwhile.
+    fn segment(&mut self, catalog: &Catalog, index: u32, before: Before) -> Result<Option<Before>, Error> {
+        const LOOKS: u32 = 3;
+        let mut catalog = catalog.clone();
+        for look in 1..=LOOKS {
+            let mut found: Option<(Counted, Before)> = None;
+            let forms = [(catalog.hot.contains(&index), true), (catalog.frozen.contains(&index), false)];
+            for (_, hot) in forms.into_iter().filter(|(there, _)| *there) {
+                let Some((counted, after)) = self.form(&catalog, index, hot, before)? else { continue };
+                let better = found.as_ref().is_none_or(|(one, _)| one.fault.is_some() && counted.fault.is_none());
+                if better {
+                    found = Some((counted, after));
+                }
+            }
+            let now = Catalog::read(&*self.directory)?;
+            match found {
+                Some((counted, after)) if counted.fault.is_none() || look == LOOKS => {
+                    self.count(counted);
+                    return Ok(Some(after));
+                }
+                None if !now.indices().contains(&index) => return Ok(None),
+                // Sealed, frozen or written on under the look, or a true fault: look again.
+                _ => catalog = now,
+            }
+        }
+        Ok(None)
+    }
+
+    fn count(&mut self, counted: Counted) {
+        self.report.blocks += counted.blocks;
+        self.report.events += counted.events;
+        self.report.bytes += counted.bytes;
+        if self.report.first_event_id == 0 {
+            self.report.first_event_id = counted.first_event_id;
+        }
+        self.report.last_event_id = self.report.last_event_id.max(counted.last_event_id);
+        if let Some(fault) = counted.fault {
+            self.note(fault);
+        }
+    }
+
+    /// Judges one file; `None` when it is not there any more.
+    fn form(
+        &self,
+        catalog: &Catalog,
+        index: u32,
+        hot: bool,
+        before: Before,
+    ) -> Result<Option<(Counted, Before)>, Error> {
+        let kind = if hot { SegmentNameKind::Hot } else { SegmentNameKind::Frozen };
+        let name = SegmentName::new(index, kind).to_string();
+        let bytes = match self.directory.open_file(&name, Access::Read) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.and_then(|file| file.attributes()).at("open", self.directory.path(), &name)?.bytes,
+        };
+        let mut counted = Counted::default();
+        let after = match SegmentReader::open(&self.directory, index, hot, before) {
+            Ok(mut segment) => {
+                let walked = self.walk(catalog, &mut segment, &mut counted);
+                let after = segment.after_all();
+                let link = *walked.as_ref().unwrap_or(&after.link);
+                self.hold(walked.map(|_| ()), Some(&mut segment), &mut counted)?;
+                Before { link, ..after }
+            }
+            Err(Error::Io(error)) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                self.hold(Err(error), None, &mut counted)?;
+                Before { link: None, ..before }
+            }
+        };
+        counted.bytes = bytes;
+        Ok(Some((counted, after)))
+    }
+
+    /// Reads to the end; gives the chain value that the next segment's link must hold.
+    fn walk(
+        &self,
+        catalog: &Catalog,
+        segment: &mut SegmentReader,
+        counted: &mut Counted,
+    ) -> Result<Option<u64>, Error> {
+        let limit = durable_limit(&*self.system, &*self.directory)?;
+        let mut batch: Vec<Event> = Vec::new();
+        let mut last_block = None;
+        loop {
+            batch.clear();
+            let block = segment.place().1;
+            let round = segment.read(limit, &mut batch)?;
+            if let Some(first) = batch.first() {
+                if counted.first_event_id == 0 {
+                    counted.first_event_id = first.event_id;
+                }
+                counted.events += batch.len() as u64;
+                counted.last_event_id = segment.last_given_id();
+                counted.blocks += u64::from(last_block != Some(block));
+                last_block = Some(block);
+            } else if round != Round::Went {
+                break;
+            }
+        }
+        if segment.is_sealed() {
+            return Ok(segment.after_all().link);
+        }
+        // A later segment in use makes this one's end final; else the tail may be torn.
+        let unknown = Before { last_event_id: 0, link: None };
+        let later = catalog.indices().into_iter().find(|&later| later > segment.index);
+        let in_use = match later {
+            Some(later) => {
+                let mut next = SegmentReader::open(&self.directory, later, catalog.hot.contains(&later), unknown)?;
+                next.first_event_id()?.is_some_and(|first| limit.is_none_or(|limit| first <= limit))
+            }
+            None => false,
+        };
+        if in_use || limit.is_none() {
+            return segment.hold_end(in_use);
+        }
+        Ok(None)
+    }
+
+    fn hold(
+        &self,
+        outcome: Result<(), Error>,
+        segment: Option<&mut SegmentReader>,
+        counted: &mut Counted,
+    ) -> Result<(), Error> {
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(Error::Corrupt(corruption)) => {
+                let (expected, actual) = match segment {
+                    Some(segment) => segment.numbers(corruption.reason),
+                    None => self.header_numbers(&corruption),
+                };
+                counted.fault = Some(Fault { corruption: *corruption, expected, actual });
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a segment's header must be and is, for reasons that compare two numbers. Of a `.wal`; a frozen one has none.
+    fn header_numbers(&self, corruption: &Corruption) -> (u64, u64) {
+        let Some(name) = corruption.path.file_name().and_then(|name| name.to_str()) else { return (0, 0) };
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        let Ok(file) = self.directory.open_file(name, Access::Read) else { return (0, 0) };
+        if !name.ends_with(".wal") || file.read_up_to(&mut bytes, 0).is_err() {
+            return (0, 0);
+        }
+        match corruption.reason {
+            Reason::HeaderChecksum => (u64_at(&bytes, 48), SegmentHeader::checksum_of(&bytes)),
+            Reason::SegmentIndex => (corruption.segment_index.into(), u32_at(&bytes, 4).into()),
+            Reason::FileSize => {
+                let blocks = u64::from(u32_at(&bytes, 8));
+                let told = SEGMENT_HEADER_BYTES as u64 + blocks * crate::format::BLOCK_BYTES as u64;
+                (told, file.attributes().map_or(0, |attributes| attributes.bytes))
+            }
+            _ => (0, 0),
+        }
+    }
+
+    fn end(&mut self, last_index: Option<u32>) {
+        let (last, durable) = (self.report.last_event_id, self.durable);
+        if last < durable && self.report.fault.is_none() {
+            let detail = format!("event {durable} was durable, the last one here is {last}");
+            self.note(self.fault_at(last_index.unwrap_or(0), Reason::BelowMeta, detail, (durable, last)));
+        }
+    }
+}
