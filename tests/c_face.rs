@@ -107,6 +107,8 @@ subjects! {
     log_cb: "log_cb", Disk;
     backpressure: "backpressure", Disk;
     backpressure_on_tmpfs: "backpressure", SharedMemory;
+    telemetry: "telemetry", Disk;
+    telemetry_on_tmpfs: "telemetry", SharedMemory;
     model: "model", Disk;
     model_on_tmpfs: "model", SharedMemory;
     misuse: "misuse", Disk;

@@ -26,6 +26,7 @@ mod last_error;
 mod reader;
 mod recorder;
 mod status;
+mod telemetry;
 mod types;
 mod version;
 
@@ -42,5 +43,9 @@ pub use reader::{
 };
 pub use recorder::{walrec_close, walrec_open, walrec_open_report, walrec_shutdown, walrec_t};
 pub use status::*;
+pub use telemetry::{
+    WALREC_TEXT_HUMAN, WALREC_TEXT_PROMETHEUS, walrec_telemetry, walrec_telemetry_t, walrec_telemetry_text,
+    walrec_times_t,
+};
 pub use types::*;
 pub use version::{WALREC_ABI_VERSION, walrec_abi_version, walrec_version_number, walrec_version_string};

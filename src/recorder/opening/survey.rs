@@ -41,8 +41,9 @@ pub(super) fn survey(
     config: &Config,
     geometry: Geometry,
 ) -> Result<Plan, Error> {
+    let (excluded, failures) = (BTreeSet::new(), Vec::new());
     let mut surveyor =
-        Surveyor { directory, catalog, meta, evidence, config, geometry, excluded: BTreeSet::new(), use_stage: true };
+        Surveyor { directory, catalog, meta, evidence, config, geometry, excluded, failures, use_stage: true };
     loop {
         match surveyor.run() {
             Ok(Outcome::Plan(plan)) => return Ok(*plan),
@@ -53,6 +54,7 @@ pub(super) fn survey(
                 surveyor.use_stage = false;
             }
             Err(Error::Corrupt(corruption)) if config.salvage && surveyor.excluded.insert(corruption.segment_index) => {
+                surveyor.failures.push(corruption.reason);
                 config.log.log(LogLevel::Error, &format!("salvage: {corruption}"));
             }
             Err(error) => return Err(error),
@@ -73,6 +75,7 @@ struct Surveyor<'a> {
     config: &'a Config,
     geometry: Geometry,
     excluded: BTreeSet<u32>,
+    failures: Vec<Reason>,
     use_stage: bool,
 }
 
@@ -88,7 +91,7 @@ struct Base {
 
 impl Surveyor<'_> {
     fn run(&self) -> Result<Outcome, Error> {
-        let mut plan = Plan { excluded: self.excluded.clone(), ..Plan::default() };
+        let mut plan = Plan { excluded: self.excluded.clone(), failures: self.failures.clone(), ..Plan::default() };
         plan.salvaged = !self.excluded.is_empty() || !self.catalog.lost.is_empty();
         plan.set_aside = self.evidence.disagrees || self.evidence.in_the_way.is_some() || !self.use_stage;
         self.look_for_gaps(&mut plan)?;
