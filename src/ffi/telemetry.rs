@@ -261,8 +261,8 @@ pub unsafe extern "C" fn walrec_telemetry_text(
 mod with {
     //! The feature is on.
 
-    use super::super::status::refusal_of;
     use super::{Refusal, WALREC_TEXT_HUMAN, walrec_t, walrec_telemetry_t, walrec_times_t};
+    use crate::ffi::status::refusal_of;
     use crate::telemetry::{Count, Snapshot, Timing, each_count, each_gauge, each_timing, text};
 
     fn snapshot(name: &str, walrec: &walrec_t) -> Result<Snapshot, Refusal> {

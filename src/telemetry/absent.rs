@@ -23,7 +23,7 @@ impl Moment {
 }
 
 /// No cells.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Telemetry;
 
 #[allow(clippy::unused_self, reason = "the calls of the other Telemetry")]

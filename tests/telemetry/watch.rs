@@ -67,7 +67,7 @@ impl Watched {
     }
 
     pub fn snapshot(&self) -> Snapshot {
-        self.manager.telemetry().unwrap()
+        self.manager.telemetry().unwrap_or_else(|error| panic!("telemetry: {error}"))
     }
 
     /// Exactly these have moved since the last look, and by so much.
