@@ -27,7 +27,7 @@ STATES ?= 1000000
 SEED ?=
 MESSAGES ?=
 
-.PHONY: help run test check header bench kill9 power library examples-c compilers clean
+.PHONY: help run test check header bench bench-telemetry kill9 power library examples-c compilers clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,7 @@ test: ## check, then every test (campaigns in their short, seeded form)
 check: ## format, clippy, documents, header drift, symbols, architecture
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	$(CARGO) test --locked --test header --test symbols --test architecture
 
@@ -80,6 +81,12 @@ bench: compilers library ## build and run the benchmark of the append path
 	@test -f benches/append.c || { echo "make: benches/append.c is not there" >&2; exit 1; }
 	$(CC) $(CFLAGS) -D_GNU_SOURCE benches/append.c -o $(TARGET)/benches-c/append $(LINK)
 	$(TARGET)/benches-c/append
+
+bench-telemetry: compilers library ## what telemetry costs an append: two builds of the library, in turns
+	@mkdir -p $(TARGET)/benches-c
+	CARGO_TARGET_DIR=$(CURDIR)/$(TARGET)/without-telemetry $(CARGO) build --release --locked --lib --no-default-features
+	$(CC) $(CFLAGS) -D_GNU_SOURCE benches/telemetry.c -o $(TARGET)/benches-c/telemetry -ldl -pthread -Iinclude
+	$(TARGET)/benches-c/telemetry $(RELEASE)/libwalrec.so $(TARGET)/without-telemetry/release/libwalrec.so $(TARGET)
 
 clean: ## remove target/
 	$(CARGO) clean

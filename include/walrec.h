@@ -54,7 +54,8 @@
  *                      walrec_rotate. The first of these calls after walrec_open makes its caller the append thread.
  *   new append thread  walrec_attach_thread, once the old append thread has stopped calling.
  *   any thread         walrec_sync, walrec_shutdown (once appends stopped), walrec_last_event_id,
- *                      walrec_durable_event_id, walrec_meta_state, walrec_open_report, walrec_set_retention_floor.
+ *                      walrec_durable_event_id, walrec_meta_state, walrec_open_report, walrec_set_retention_floor,
+ *                      walrec_telemetry, walrec_telemetry_text.
  *   walrec_close       any thread, but no other call on the handle may run beside it or follow it.
  *   walrec_reader_*    one thread at a time for each reader; different readers are independent.
  *   the rest           takes no handle: any thread.
@@ -216,6 +217,12 @@
 /** walrec_open_report_t.flags: the stage could not be locked in memory (RLIMIT_MEMLOCK): an append may fault. */
 #define WALREC_OPEN_NOT_LOCKED_IN_MEMORY 32
 
+/** walrec_telemetry_text: a table for a person. */
+#define WALREC_TEXT_HUMAN 0
+
+/** walrec_telemetry_text: Prometheus' text exposition format 0.0.4. */
+#define WALREC_TEXT_PROMETHEUS 1
+
 /** A reader. One thread at a time. */
 typedef struct walrec_reader_t walrec_reader_t;
 
@@ -267,7 +274,10 @@ typedef struct walrec_config_t {
      * 1000000.
      */
     uint32_t wait_limit_us;
-    /** One append in this many is timed: default 1024, UINT32_MAX = none. Without effect in this version. */
+    /**
+     * One append in this many is timed: default 1024, UINT32_MAX = none. See
+     * walrec_telemetry.
+     */
     uint32_t append_sample;
     /** CPU number + 1 for the thread walrec-prepare; 0 = not pinned. */
     int32_t cpu_prepare;
@@ -368,6 +378,147 @@ typedef struct walrec_meta_state_t {
     /** The last appended event; 0 = the log is empty. */
     uint64_t last_event_id;
 } walrec_meta_state_t;
+
+/** Times of one kind since the open, in nanoseconds. A quantile pNN is off by at most 1/32; all are 0 while count is 0. */
+typedef struct walrec_times_t {
+    /** How many. */
+    uint64_t count;
+    /** Their sum. */
+    uint64_t sum_ns;
+    /** The longest, exactly. */
+    uint64_t max_ns;
+    /** Half are not longer. */
+    uint64_t p50_ns;
+    /** 90 % are not longer. */
+    uint64_t p90_ns;
+    /** 99 % are not longer. */
+    uint64_t p99_ns;
+    /** 99.9 % are not longer. */
+    uint64_t p999_ns;
+    /** 99.99 % are not longer. */
+    uint64_t p9999_ns;
+} walrec_times_t;
+
+/**
+ * What a recorder measured about itself since walrec_open. Set struct_size before the call. Later versions use up reserved
+ * and add fields at the end; nothing moves.
+ */
+typedef struct walrec_telemetry_t {
+    /** sizeof(walrec_telemetry_t) of the caller, in bytes. Not changed. */
+    uint32_t struct_size;
+    /** 0. */
+    uint32_t flags;
+    /** The last appended event. */
+    uint64_t last_event_id;
+    /** The last durable event. */
+    uint64_t durable_event_id;
+    /** Segments ready for the append thread. */
+    uint64_t prepared_now;
+    /** Segments being appended to or made durable. */
+    uint64_t active_now;
+    /** Segments waiting for their seal. */
+    uint64_t written_now;
+    /** Segments sealed since the open. */
+    uint64_t sealed_now;
+    /** Free bytes where the log is; UINT64_MAX = not known. */
+    uint64_t free_bytes;
+    /** Events appended a second, over the last second or longer. */
+    uint64_t append_rate;
+    /** Events that fit what is prepared and the rest of the active segment. */
+    uint64_t stage_room_events;
+    /** So many seconds until no prepared segment is left, at append_rate and without the disk; UINT64_MAX = no end. */
+    uint64_t stage_seconds;
+    /** So many seconds until free_bytes are used up, at append_rate; UINT64_MAX = no end. */
+    uint64_t log_seconds;
+    /** 1: the stage does not lie in memory. */
+    uint64_t stage_on_disk;
+    /** 1: the stage is not locked in memory. */
+    uint64_t stage_not_locked;
+    /** 1: a slot of the stage was removed from outside. */
+    uint64_t stage_unlinked;
+    /** 1: a worker waits for space. */
+    uint64_t out_of_space;
+    /** 1: a write, a sync or a worker failed; nothing is recorded any more. */
+    uint64_t poisoned;
+    /** Events appended since the open. */
+    uint64_t events_appended;
+    /** Events made durable since the open. */
+    uint64_t events_durable;
+    /** Bytes of blocks written to segments, whole pages. */
+    uint64_t bytes_written;
+    /** Segments made ready. */
+    uint64_t segments_prepared;
+    /** Segments that the open goes on in: 0 or 1. */
+    uint64_t segments_resumed;
+    /** Segments that the append thread went over to. */
+    uint64_t segments_activated;
+    /** Segments of which all is durable. */
+    uint64_t segments_written;
+    /** Segments sealed. */
+    uint64_t segments_sealed;
+    /** Pushes that found their ring full. */
+    uint64_t ring_full;
+    /** Appends refused with WALREC_E_BACKPRESSURE. */
+    uint64_t backpressure;
+    /** Appends refused with WALREC_E_NOSPACE for want of a prepared segment. */
+    uint64_t no_space;
+    /** Cycles of the flusher that the disk had no room for. */
+    uint64_t write_retries;
+    /** Errors and panics of workers. */
+    uint64_t worker_errors;
+    /** Bytes that did not verify, each time they were met, by the number that walrec_reason_str names. */
+    uint64_t checksum_failures[32];
+    /** 0. */
+    uint64_t reserved[16];
+    /** One append in append_sample: its stores and their publication. */
+    struct walrec_times_t append;
+    /** The append thread going over to the next segment, waiting included. */
+    struct walrec_times_t rotation;
+    /** The append thread spinning for a prepared segment. */
+    struct walrec_times_t prepared_wait;
+    /** From an append to the event being durable, sampled. */
+    struct walrec_times_t durable_lag;
+    /** One block's checksums and header. */
+    struct walrec_times_t finalize;
+    /** The flusher writing what one cycle covers. */
+    struct walrec_times_t write;
+    /** The flusher's sync of one cycle. */
+    struct walrec_times_t sync;
+    /** A segment's file made or taken over, header synced. */
+    struct walrec_times_t open_new;
+    /** A segment loaded to be written on in place. */
+    struct walrec_times_t open_existing;
+    /** One segment made ready: its file and its slot of the stage. */
+    struct walrec_times_t prepare;
+    /** One written segment sealed, synced and cut to its size. */
+    struct walrec_times_t seal;
+    /** wal_meta.dat replaced. */
+    struct walrec_times_t meta_flush;
+    /** Segments in the ring from walrec-prepare to the append thread. */
+    struct walrec_times_t ring_prepared;
+    /** Segments in the ring from the append thread to walrec-flush. */
+    struct walrec_times_t ring_activated;
+    /** Segments in the ring from walrec-flush to walrec-maint. */
+    struct walrec_times_t ring_written;
+    /** Slots of the stage in the ring from walrec-flush to walrec-prepare. */
+    struct walrec_times_t ring_freed;
+    /** Duty cycles of walrec-prepare. */
+    struct walrec_times_t loop_prepare;
+    /** Duty cycles of walrec-flush. */
+    struct walrec_times_t loop_flush;
+    /** Duty cycles of walrec-maint. */
+    struct walrec_times_t loop_maintain;
+    /** Duty cycles of walrec-meta. */
+    struct walrec_times_t loop_meta;
+    /** Sleeps of walrec-prepare. */
+    struct walrec_times_t sleep_prepare;
+    /** Sleeps of walrec-flush. */
+    struct walrec_times_t sleep_flush;
+    /** Sleeps of walrec-maint. */
+    struct walrec_times_t sleep_maintain;
+    /** Sleeps of walrec-meta. */
+    struct walrec_times_t sleep_meta;
+} walrec_telemetry_t;
 
 #ifdef __cplusplus
 extern "C" {
@@ -665,6 +816,44 @@ walrec_status_t walrec_set_retention_floor(struct walrec_t *walrec,
  */
 walrec_status_t walrec_meta_state(const struct walrec_t *walrec,
                                   struct walrec_meta_state_t *state) WALREC_NOEXCEPT;
+
+/**
+ * What the recorder has measured since walrec_open. Writes out->struct_size bytes and no more; the caller sets it before. Fields
+ * that this library does not know become 0. Counters and times only grow; taken while appends run, one of them may be a moment
+ * older than another.
+ *
+ * INVALID (NULL; struct_size below 8 or no multiple of 8; a library that was built without telemetry, which the message says),
+ * ABI (struct_size above 4096), FORKED, PANIC: nothing is written.
+ *
+ * Any thread; one system call, for the free space of the log's file system. The append thread is not disturbed.
+ *
+ * Pointers:
+ * walrec: a handle from walrec_open; not NULL.
+ * out: out->struct_size writable bytes; not NULL.
+ */
+walrec_status_t walrec_telemetry(const struct walrec_t *walrec,
+                                 struct walrec_telemetry_t *out) WALREC_NOEXCEPT;
+
+/**
+ * The same as text: format 0 (WALREC_TEXT_HUMAN) is a table for a person, whose layout may change; format 1
+ * (WALREC_TEXT_PROMETHEUS) is for a scrape: names begin with walrec_, times are histograms in seconds. ASCII, terminated when n is
+ * not 0. A text longer than n - 1 bytes is cut there, and the status is still OK: compare needed with n.
+ *
+ * INVALID (NULL; an unknown format; a library that was built without telemetry), FORKED, PANIC: buf is not
+ * written, and *needed is 0.
+ *
+ * Any thread; allocates; one system call, as walrec_telemetry.
+ *
+ * Pointers:
+ * walrec: a handle from walrec_open; not NULL.
+ * buf: n writable bytes; may be NULL if n is 0.
+ * needed: receives the bytes of the whole text with its terminator; may be NULL.
+ */
+walrec_status_t walrec_telemetry_text(const struct walrec_t *walrec,
+                                      int32_t format,
+                                      char *buf,
+                                      size_t n,
+                                      size_t *needed) WALREC_NOEXCEPT;
 
 /**
  * Opens the log in dir for reading from from_event_id on, or from the first event after it; 0 = from the

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`format`](mod@format) | bytes: events, blocks, headers, checksums, names, verdicts |
 //! | [`sync`] | threads: ring, bell, worker runner |
+//! | [`telemetry`] | counters and histograms, and their texts |
 //! | [`storage`] | the operating system: files, memory, locks, the stage |
 //! | [`segment`] | one log on disk: catalog, segments, the walk over their blocks |
 //! | [`recorder`] and [`recovery`] | writing and reading a log; neither knows the other |
@@ -23,3 +24,4 @@ pub mod recovery;
 pub mod segment;
 pub mod storage;
 pub mod sync;
+pub mod telemetry;

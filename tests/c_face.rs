@@ -105,6 +105,8 @@ subjects! {
     log_cb: "log_cb", Disk;
     backpressure: "backpressure", Disk;
     backpressure_on_tmpfs: "backpressure", SharedMemory;
+    telemetry: "telemetry", Disk;
+    telemetry_on_tmpfs: "telemetry", SharedMemory;
     model: "model", Disk;
     model_on_tmpfs: "model", SharedMemory;
     misuse: "misuse", Disk;
@@ -181,9 +183,11 @@ fn linked_statically() {
 
 const ADVICE_BINUTILS: &str = "The tests of the C interface need readelf of binutils, which comes with a compiler.";
 
-/// The benchmark of the append path compiles as its comment says; it is run by `make bench`.
+/// The benchmarks compile as their comments say; they are run by `make bench` and `make bench-telemetry`.
 #[test]
-fn benchmark_compiles() {
-    let source = toolchain::project().join("benches/append.c");
-    toolchain::compile("c99", &source, &["-D_GNU_SOURCE", "-O2", "-fsyntax-only"]);
+fn benchmarks_compile() {
+    for name in ["append", "telemetry"] {
+        let source = toolchain::project().join("benches").join(name).with_extension("c");
+        toolchain::compile("c99", &source, &["-D_GNU_SOURCE", "-O2", "-fsyntax-only"]);
+    }
 }

@@ -26,6 +26,7 @@ mod last_error;
 mod reader;
 mod recorder;
 mod status;
+mod telemetry;
 mod types;
 mod verify;
 mod version;
@@ -45,6 +46,10 @@ pub use reader::{
 };
 pub use recorder::{walrec_close, walrec_open, walrec_open_report, walrec_shutdown, walrec_t};
 pub use status::*;
+pub use telemetry::{
+    WALREC_TEXT_HUMAN, WALREC_TEXT_PROMETHEUS, walrec_telemetry, walrec_telemetry_t, walrec_telemetry_text,
+    walrec_times_t,
+};
 pub use types::*;
 pub use verify::{WALREC_NO_BLOCK, walrec_verify, walrec_verify_report_t};
 pub use version::{WALREC_ABI_VERSION, walrec_abi_version, walrec_version_number, walrec_version_string};

@@ -105,7 +105,8 @@ pub struct walrec_config_t {
     /// With WALREC_FULL_WAIT: microseconds an append spins before it gives WALREC_E_BACKPRESSURE, default
     /// 1000000.
     pub wait_limit_us: u32,
-    /// One append in this many is timed: default 1024, UINT32_MAX = none. Without effect in this version.
+    /// One append in this many is timed: default 1024, UINT32_MAX = none. See
+    /// walrec_telemetry.
     pub append_sample: u32,
     /// CPU number + 1 for the thread walrec-prepare; 0 = not pinned.
     pub cpu_prepare: i32,

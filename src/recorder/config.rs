@@ -78,7 +78,7 @@ pub struct Config {
     pub flush_interval_us: u32,
     /// What an append does when no prepared segment is left: default waits 1,000,000 us.
     pub full_policy: FullPolicy,
-    /// One append in this many is timed; for the telemetry of a later version.
+    /// One append in this many on average is timed: default 1,024, `u32::MAX` none.
     pub append_sample: u32,
     /// CPU of the preparer.
     pub cpu_prepare: Option<u32>,

@@ -16,6 +16,7 @@ use super::worker::{MetaCoordinator, SegmentFlusher, SegmentMaintainer, SegmentP
 use crate::format::{MetaPosition, SegmentName, SegmentNameKind};
 use crate::storage::Place;
 use crate::sync::{Bell, Worker, WorkerThread, try_pin};
+use crate::telemetry::{Count, Timed, Timing};
 
 /// How long a sync may block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +40,10 @@ pub(super) struct Workers {
 
 #[derive(Debug)]
 struct Threads {
-    preparer: WorkerThread<SegmentPreparer>,
-    flusher: WorkerThread<SegmentFlusher>,
-    maintainer: WorkerThread<SegmentMaintainer>,
-    meta: WorkerThread<MetaCoordinator>,
+    preparer: WorkerThread<Timed<SegmentPreparer>>,
+    flusher: WorkerThread<Timed<SegmentFlusher>>,
+    maintainer: WorkerThread<Timed<SegmentMaintainer>>,
+    meta: WorkerThread<Timed<MetaCoordinator>>,
 }
 
 #[derive(Debug)]
@@ -98,10 +99,15 @@ impl Manager {
         for cpu in [config.cpu_prepare, config.cpu_flush, config.cpu_maintain, config.cpu_meta].into_iter().flatten() {
             try_pin(cpu).map_err(|error| Error::Invalid(format!("a worker cannot be pinned to CPU {cpu}: {error}")))?;
         }
-        let meta = self.spawn(workers.meta, &bells.meta, config.cpu_meta)?;
-        let maintainer = self.spawn(workers.maintainer, &bells.maintain, config.cpu_maintain)?;
-        let flusher = self.spawn(workers.flusher, &bells.flush, config.cpu_flush)?;
-        let preparer = self.spawn(workers.preparer, &bells.prepare, config.cpu_prepare)?;
+        let telemetry = &shared.telemetry;
+        let meta = Timed::new(workers.meta, telemetry, Timing::LoopMeta, Timing::SleepMeta);
+        let meta = self.spawn(meta, &bells.meta, config.cpu_meta)?;
+        let maintainer = Timed::new(workers.maintainer, telemetry, Timing::LoopMaintain, Timing::SleepMaintain);
+        let maintainer = self.spawn(maintainer, &bells.maintain, config.cpu_maintain)?;
+        let flusher = Timed::new(workers.flusher, telemetry, Timing::LoopFlush, Timing::SleepFlush);
+        let flusher = self.spawn(flusher, &bells.flush, config.cpu_flush)?;
+        let preparer = Timed::new(workers.preparer, telemetry, Timing::LoopPrepare, Timing::SleepPrepare);
+        let preparer = self.spawn(preparer, &bells.prepare, config.cpu_prepare)?;
         *self.crew() = Crew::Running(Box::new(Threads { preparer, flusher, maintainer, meta }));
         Ok(())
     }
@@ -111,7 +117,10 @@ impl Manager {
         W: Worker<Error = WorkerError> + 'static,
     {
         let shared = Arc::clone(&self.shared);
-        let on_failure = move |error: crate::sync::RunnerError| shared.poison(format!("{}: {error}", W::NAME));
+        let on_failure = move |error: crate::sync::RunnerError| {
+            shared.telemetry.count(Count::WorkerErrors, 1);
+            shared.poison(format!("{}: {error}", W::NAME));
+        };
         WorkerThread::spawn(worker, Arc::clone(bell), cpu, on_failure)
             .map_err(|error| Error::NoMemory(format!("thread {}: {error}", W::NAME)))
     }
@@ -215,6 +224,15 @@ impl Manager {
         }
     }
 
+    /// What the recorder has measured about itself since it was opened. One call of the system, for the free space.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    #[cfg(feature = "telemetry")]
+    pub fn telemetry(&self) -> Result<crate::telemetry::Snapshot, Error> {
+        if self.is_forked() { Err(Error::Forked) } else { Ok(self.shared.telemetry_snapshot(self.report.flags)) }
+    }
+
     /// Runs one duty cycle of a worker that has no thread; the count of things done. An error has poisoned the recorder.
     ///
     /// # Errors
@@ -229,6 +247,7 @@ impl Manager {
             WorkerKind::Meta => workers.meta.do_work(),
         };
         done.map_err(|error| {
+            self.shared.telemetry.count(Count::WorkerErrors, 1);
             self.shared.poison(error.to_string());
             self.shared.failure()
         })

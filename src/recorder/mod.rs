@@ -6,6 +6,8 @@
 
 mod config;
 mod error;
+#[cfg(feature = "telemetry")]
+mod headroom;
 mod lifecycle;
 mod manager;
 mod meta_store;

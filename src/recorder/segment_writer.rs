@@ -18,7 +18,7 @@ use super::error::AppendError;
 use super::lifecycle::{ActiveSegment, PreparedSegment, Progress, SlotNumber};
 use super::shared::{Cursor, Shared};
 use crate::format::{EVENT_BYTES, EVENTS_PER_BLOCK, Event, Geometry};
-use crate::sync::{Consumer, Producer};
+use crate::telemetry::{Consumer, Count, Moment, Producer, Sampler, Timing};
 
 /// How far ahead of the cursor lines are fetched for writing, in bytes.
 const PREFETCH_BYTES: usize = 2048;
@@ -44,6 +44,7 @@ pub struct SegmentWriter {
     prepared: Consumer<PreparedSegment>,
     activated: Producer<ActiveSegment>,
     place: Option<Place>,
+    sampler: Sampler,
 }
 
 // SAFETY: the cursor lies in a page owned by `shared`, which travels along; its plain fields are touched by this object alone.
@@ -55,7 +56,8 @@ impl SegmentWriter {
         prepared: Consumer<PreparedSegment>,
         activated: Producer<ActiveSegment>,
     ) -> Self {
-        Self { cursor: shared.cursor(), shared, prepared, activated, place: None }
+        let sampler = Sampler::new(shared.config.append_sample);
+        Self { cursor: shared.cursor(), shared, prepared, activated, place: None, sampler }
     }
 
     /// Appends `event`; its guard is ignored. The event is copied.
@@ -126,8 +128,12 @@ impl SegmentWriter {
         self.check_state()?;
         self.check_id(event.event_id)?;
         let next = self.make_room()?;
+        #[cfg(feature = "telemetry")]
+        let begin = self.begin_sample(next);
         // SAFETY: `make_room` gives a slot of the active segment.
         unsafe { self.store(next, event) };
+        #[cfg(feature = "telemetry")]
+        self.end_sample(begin, event.event_id);
         Ok(())
     }
 
@@ -165,7 +171,14 @@ impl SegmentWriter {
     #[inline(never)]
     fn reserve_slowly(&mut self) -> Result<*mut u8, AppendError> {
         self.check_state()?;
-        self.make_room()
+        let next = self.make_room()?;
+        #[cfg(feature = "telemetry")]
+        if self.sampler.is_due(next.addr()) {
+            // It is the commit that is timed: it meets the stop again.
+            // SAFETY: as in `append`. The event has not passed the stop, so a drop to 0 in between is not undone.
+            unsafe { (*self.cursor.as_ptr()).end.store(next.addr(), Ordering::SeqCst) };
+        }
+        Ok(next)
     }
 
     /// Appends the event that was built in the reserved slot.
@@ -183,8 +196,19 @@ impl SegmentWriter {
         let end = unsafe { (*cursor).end.load(Ordering::Relaxed) };
         // A dropped `end`: shut down or poisoned since the reservation.
         if reserved.is_null() || reserved != next || next.addr() >= end {
-            return self.refuse_commit();
+            return self.commit_slowly(next, reserved);
         }
+        // SAFETY: `next` is the reserved slot, below `end`.
+        unsafe { self.commit_at(next) }
+    }
+
+    /// Publishes the event that was built at `next`, when its id is good.
+    ///
+    /// # Safety
+    /// As [`Self::store`].
+    #[inline(always)]
+    unsafe fn commit_at(&mut self, next: *mut u8) -> Result<(), AppendError> {
+        let cursor = self.cursor.as_ptr();
         // SAFETY: the reserved slot is the cursor's, in the active segment, 64 bytes aligned to 8.
         unsafe {
             let words: *mut u64 = next.cast();
@@ -202,6 +226,24 @@ impl SegmentWriter {
     fn drop_reservation(&mut self) {
         // SAFETY: as in `append`.
         unsafe { (*self.cursor.as_ptr()).reserved = std::ptr::null_mut() };
+    }
+
+    /// The commit of an event that is timed; everything else is refused.
+    #[cold]
+    #[inline(never)]
+    fn commit_slowly(&mut self, next: *mut u8, reserved: *mut u8) -> Result<(), AppendError> {
+        #[cfg(feature = "telemetry")]
+        if !reserved.is_null() && reserved == next && self.sampler.is_due(next.addr()) {
+            self.check_state()?;
+            self.raise_end()?;
+            let begin = self.begin_sample(next);
+            // SAFETY: the reservation is the cursor's place, which has room: `reserve` made it.
+            unsafe { self.commit_at(next) }?;
+            self.end_sample(begin, self.shared.last_event_id());
+            return Ok(());
+        }
+        let _ = (next, reserved);
+        self.refuse_commit()
     }
 
     #[cold]
@@ -300,7 +342,7 @@ impl SegmentWriter {
         // SAFETY: as in `append`.
         let (next, end) = unsafe { ((*self.cursor.as_ptr()).next, &(*self.cursor.as_ptr()).end) };
         // SeqCst on both sides: either the poisoner's drop comes after this store, or its word is seen here.
-        end.store(place.block_end, Ordering::SeqCst);
+        end.store(self.sampler.stop(next.addr(), place.block_end), Ordering::SeqCst);
         if let Err(error) = self.check_usable() {
             end.store(0, Ordering::SeqCst);
             return Err(error);
@@ -313,6 +355,9 @@ impl SegmentWriter {
         let image = self.shared.slot(slot).image().as_ptr();
         let block = event_slot / EVENTS_PER_BLOCK;
         let block_end = image.addr() + Geometry::block_offset(block + 1);
+        // SAFETY: as in `append`.
+        let left = unsafe { (*self.cursor.as_ptr()).next }.addr();
+        self.sampler.enter(left, image.addr() + Geometry::event_offset(event_slot));
         self.place = Some(Place { slot, block, block_end });
         // SAFETY: as in `append`; the slot is inside the image.
         unsafe {
@@ -325,18 +370,23 @@ impl SegmentWriter {
 
     /// Takes a prepared segment and hands the written one on. On an error nothing has changed.
     fn rotate_segment(&mut self) -> Result<(), AppendError> {
+        let begin = Moment::now();
         let prepared = self.take_prepared()?;
-        if let Some(place) = self.place {
-            // Release: partner of the flusher's acquire; the count is final.
-            self.shared.slot(place.slot).written().store(1, Ordering::Release);
-        }
         let slot = prepared.slot;
         let last_event_id = self.shared.last_event_id();
         self.shared.slot(slot).previous_last_event_id().store(last_event_id, Ordering::Release);
+        self.shared.telemetry.set_events_before(slot.0, || self.shared.events_appended());
         self.shared.set_active(prepared.header.segment_index, slot);
+        if let Some(place) = self.place {
+            // Release: partner of the flusher's acquire; the count is final. Only now, when it is no longer the active one, may the
+            // slot be used again.
+            self.shared.slot(place.slot).written().store(1, Ordering::Release);
+        }
+        self.shared.telemetry.count(Count::SegmentsActivated, 1);
         let progress = Progress { last_event_id, ..Progress::default() };
         self.activate(ActiveSegment { segment: prepared, progress })?;
         self.enter(slot, 0);
+        self.shared.telemetry.record_since(Timing::Rotation, begin);
         Ok(())
     }
 
@@ -352,6 +402,7 @@ impl SegmentWriter {
     /// Goes on in a segment that holds `event_slots` events already.
     pub(super) fn resume(&mut self, segment: ActiveSegment, event_slots: u32) -> Result<(), AppendError> {
         let slot = segment.segment.slot;
+        self.shared.telemetry.set_events_before(slot.0, || 0_u64.wrapping_sub(event_slots.into()));
         self.shared.set_active(segment.segment.header.segment_index, slot);
         self.activate(segment)?;
         // `end` stays 0: the first append goes the slow way and binds its thread. A full block is left there too.
@@ -370,20 +421,51 @@ impl SegmentWriter {
             return Ok(prepared);
         }
         if let FullPolicy::Wait { limit_us } = self.shared.config.full_policy {
-            let begin = Instant::now();
-            let limit = Duration::from_micros(limit_us.into());
-            while begin.elapsed() < limit {
-                for _ in 0..SPINS_PER_LOOK {
-                    if let Some(prepared) = self.prepared.pop() {
-                        return Ok(prepared);
-                    }
-                    std::hint::spin_loop();
-                }
-                self.check_usable()?;
+            let begin = Moment::now();
+            let waited = self.wait_for_prepared(Duration::from_micros(limit_us.into()));
+            self.shared.telemetry.record_since(Timing::PreparedWait, begin);
+            if let Some(prepared) = waited? {
+                return Ok(prepared);
             }
         }
         let full = self.shared.no_space.load(Ordering::Acquire) != 0;
+        self.shared.telemetry.count(if full { Count::NoSpace } else { Count::Backpressure }, 1);
         Err(if full { AppendError::NoSpace } else { AppendError::Backpressure })
+    }
+
+    fn wait_for_prepared(&mut self, limit: Duration) -> Result<Option<PreparedSegment>, AppendError> {
+        let begin = Instant::now();
+        while begin.elapsed() < limit {
+            for _ in 0..SPINS_PER_LOOK {
+                if let Some(prepared) = self.prepared.pop() {
+                    return Ok(Some(prepared));
+                }
+                std::hint::spin_loop();
+            }
+            self.check_usable()?;
+        }
+        Ok(None)
+    }
+
+    /// The moment at which the append at `next` begins, when it is to be timed. The next one is chosen, and stores go on to there.
+    #[cfg(feature = "telemetry")]
+    fn begin_sample(&mut self, next: *mut u8) -> Option<Moment> {
+        let place = self.place.filter(|_| self.sampler.is_due(next.addr()))?;
+        self.sampler.pass(next.addr());
+        // SAFETY: as in `append`.
+        let end = unsafe { &(*self.cursor.as_ptr()).end };
+        let stop = self.sampler.stop(next.addr(), place.block_end);
+        // SeqCst: it may only replace the stop it moves, never a drop to 0. `raise_end` has just let stores pass to the block's end.
+        let _ = end.compare_exchange(place.block_end, stop, Ordering::SeqCst, Ordering::SeqCst);
+        Some(Moment::exact())
+    }
+
+    #[cfg(feature = "telemetry")]
+    fn end_sample(&self, begin: Option<Moment>, event_id: u64) {
+        let Some(begin) = begin else { return };
+        let end = Moment::exact();
+        self.shared.telemetry.record_ns(Timing::Append, begin.ns_until(end));
+        self.shared.telemetry.post_appended(event_id, end);
     }
 }
 

@@ -21,6 +21,7 @@ use super::meta_store::MetaStore;
 use crate::format::{Geometry, MetaPosition};
 use crate::storage::{CursorPage, Directory, Slot, Stage, StageIdentity, System};
 use crate::sync::Bell;
+use crate::telemetry::Telemetry;
 
 /// The append thread's place, on a page that reads as zero in a forked child.
 #[repr(C, align(64))]
@@ -70,6 +71,7 @@ pub(crate) struct Shared {
     pub(crate) stage: Stage,
     pub(crate) bells: Bells,
     pub(crate) meta: MetaStore,
+    pub(crate) telemetry: Telemetry,
     page: CursorPage,
     durable: CachePadded<AtomicU64>,
     active: CachePadded<AtomicU64>,
@@ -104,6 +106,7 @@ pub(crate) struct Parts {
     pub(crate) identity: StageIdentity,
     pub(crate) stage: Stage,
     pub(crate) durable: MetaPosition,
+    pub(crate) telemetry: Telemetry,
 }
 
 impl Shared {
@@ -119,6 +122,7 @@ impl Shared {
             stage: parts.stage,
             bells: Bells::default(),
             meta: MetaStore::default(),
+            telemetry: parts.telemetry,
             page,
             durable: CachePadded::new(AtomicU64::new(parts.durable.last_event_id)),
             active: CachePadded::new(AtomicU64::new(NO_ACTIVE)),
@@ -179,6 +183,7 @@ impl Shared {
         self.meta.update(position);
         self.slot(slot).durable_event_id().store(position.last_event_id, Ordering::Release);
         self.durable.store(position.last_event_id, Ordering::Release);
+        self.telemetry.take_durable(position.last_event_id);
         self.wake_waiting();
     }
 
@@ -210,6 +215,20 @@ impl Shared {
     /// Whether someone waits for more than is durable.
     pub(crate) fn is_sync_wanted(&self) -> bool {
         self.sync_target.load(Ordering::Acquire) > self.durable_event_id()
+    }
+
+    /// Events appended by this recorder; the active slot's count is among them, so that nothing is counted twice.
+    pub(crate) fn events_appended(&self) -> u64 {
+        loop {
+            let Some((segment_index, number)) = self.active() else { return 0 };
+            let before = self.telemetry.events_before(number.0);
+            let count = self.slot(number).published().load(Ordering::Acquire);
+            // As in `appended_position`.
+            std::sync::atomic::fence(Ordering::Acquire);
+            if self.active() == Some((segment_index, number)) {
+                return before.wrapping_add(count);
+            }
+        }
     }
 
     /// Publishes the active segment, for those who ask for the appended position.

@@ -125,6 +125,11 @@ pub trait Directory: Send + Sync + fmt::Debug {
     /// # Errors
     /// The system's.
     fn attributes(&self) -> io::Result<DirectoryAttributes>;
+    /// Bytes that a file in it may still take.
+    ///
+    /// # Errors
+    /// The system's.
+    fn free_bytes(&self) -> io::Result<u64>;
     /// Takes the exclusive lock, held until this object is dropped; `false` when another holds it. A forked child of the
     /// process does not keep it.
     ///

@@ -209,6 +209,14 @@ impl Directory for RealDirectory {
         })
     }
 
+    fn free_bytes(&self) -> io::Result<u64> {
+        // SAFETY: all-zero bytes are a valid `statvfs`.
+        let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+        // SAFETY: the descriptor is open and `stat` may be written.
+        call(|| i64::from(unsafe { libc::fstatvfs(self.raw(), &raw mut stat) }))?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
     fn try_lock(&self) -> io::Result<bool> {
         // A description of its own: the lock must not depend on who else shares the pinned one.
         let descriptor = open_at(self.raw(), c".", libc::O_RDONLY | libc::O_DIRECTORY)?;

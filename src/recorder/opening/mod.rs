@@ -42,7 +42,8 @@ use crate::segment::Catalog;
 use crate::storage::{
     Directory, DirectoryAttributes, Place, SlotSegment, StageIdentity, System, read_small_file, replace_file,
 };
-use crate::sync::{Worker, spsc_ring};
+use crate::sync::Worker;
+use crate::telemetry::{Count, Moment, Telemetry, Timing, timed_ring};
 
 use repair::{Repair, Resumed};
 pub use report::{OpenFlags, OpenReport};
@@ -95,6 +96,7 @@ pub fn open_stepped(system: Arc<dyn System>, path: &Path, config: &Config) -> Re
     let identity = StageIdentity { boot: log.boot, incarnation, directory: log.attributes.identity };
     let resumed = outcome.resumed.take();
     let durable = outcome.durable;
+    let telemetry = Telemetry::new(stage.slots().len());
     let parts = Parts {
         system: Arc::clone(&log.system),
         directory: Arc::clone(&log.directory),
@@ -103,7 +105,9 @@ pub fn open_stepped(system: Arc<dyn System>, path: &Path, config: &Config) -> Re
         identity,
         stage,
         durable,
+        telemetry,
     };
+    report.failures.iter().for_each(|&reason| parts.telemetry.count_checksum_failure(reason));
     let shared = Arc::new(Shared::new(parts)?);
     let (writer, mut workers) =
         assemble(&shared, outcome.next_index, outcome.newest_created_ts_ns, outcome.empty, outcome.link, resumed)?;
@@ -121,10 +125,11 @@ fn assemble(
     resumed: Option<Resumed>,
 ) -> Result<(SegmentWriter, Workers), Error> {
     let slots = shared.stage.slots().len();
-    let (prepared_in, prepared_out) = spsc_ring(slots);
-    let (activated_in, activated_out) = spsc_ring(slots);
-    let (written_in, written_out) = spsc_ring(slots);
-    let (freed_in, freed_out) = spsc_ring(slots);
+    let telemetry = &shared.telemetry;
+    let (prepared_in, prepared_out) = timed_ring(slots, telemetry, Timing::RingPrepared);
+    let (activated_in, activated_out) = timed_ring(slots, telemetry, Timing::RingActivated);
+    let (written_in, written_out) = timed_ring(slots, telemetry, Timing::RingWritten);
+    let (freed_in, freed_out) = timed_ring(slots, telemetry, Timing::RingFreed);
     let mut writer = SegmentWriter::new(Arc::clone(shared), prepared_out, activated_in);
     let rings = FlusherRings { activated: activated_out, written: written_in, freed: freed_in };
     let flusher = SegmentFlusher::new(Arc::clone(shared), rings, link);
@@ -137,7 +142,10 @@ fn assemble(
     if let Some(resumed) = resumed {
         let slot = free.pop().map_or(SlotNumber(0), |free| free.slot);
         let events = resumed.progress.durable_slots;
+        let begin = Moment::now();
         let segment = load(shared, slot, resumed)?;
+        telemetry.record_since(Timing::OpenExisting, begin);
+        telemetry.count(Count::SegmentsResumed, 1);
         writer.resume(segment, events).map_err(|error| Error::Failed(error.to_string()))?;
     }
     // Before the preparer begins: it asks how many segments may stand.

@@ -55,6 +55,8 @@ pub(super) struct Plan {
     pub(super) excluded: BTreeSet<u32>,
     /// Salvage: missing indices to be marked, both ends inclusive.
     pub(super) lost: Vec<(u32, u32)>,
+    /// Salvage: why they are.
+    pub(super) failures: Vec<Reason>,
     /// A gap or a damage that was passed.
     pub(super) salvaged: bool,
     /// The stage, or part of it, does not continue the files.

@@ -119,6 +119,7 @@ impl Repair<'_> {
     fn tell(&mut self, plan: &Plan) {
         self.report.first_event_id = plan.first_event_id;
         self.report.segments = plan.segment_count;
+        self.report.failures.clone_from(&plan.failures);
         for (set, flag) in [
             (self.evidence.missing, OpenFlags::STAGE_MISSING),
             (plan.set_aside, OpenFlags::STAGE_SET_ASIDE),
@@ -314,6 +315,7 @@ impl Repair<'_> {
         self.report.cut_segment = segment.index;
         self.report.cut_offset = end as u64;
         self.report.cut_reason = segment.scan.reason;
+        self.report.failures.push(segment.scan.reason);
         self.report.bytes_cut += segment.scan.nonzero_end.saturating_sub(end) as u64;
         let text = format!(
             "{name}: torn tail cut at offset {end} after event {}: {}",

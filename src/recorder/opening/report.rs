@@ -42,6 +42,8 @@ pub struct OpenReport {
     pub cut_segment: u32,
     /// Why.
     pub cut_reason: Reason,
+    /// What did not verify and was cut or set aside, each once.
+    pub failures: Vec<Reason>,
     /// Segments in the log, frozen ones included.
     pub segments: u32,
     /// Frozen segments.
@@ -66,6 +68,7 @@ impl OpenReport {
             cut_offset: 0,
             cut_segment: 0,
             cut_reason: Reason::None,
+            failures: Vec::new(),
             segments: 0,
             segments_compressed: count(catalog.frozen.difference(&catalog.hot).count()),
             quarantined: catalog.quarantined,

@@ -43,8 +43,18 @@ pub(super) fn survey(
     config: &Config,
     geometry: Geometry,
 ) -> Result<Plan, Error> {
-    let mut surveyor =
-        Surveyor { directory, catalog, meta, evidence, config, geometry, excluded: forms.broken, use_stage: true };
+    let failures = Vec::new();
+    let mut surveyor = Surveyor {
+        directory,
+        catalog,
+        meta,
+        evidence,
+        config,
+        geometry,
+        excluded: forms.broken,
+        failures,
+        use_stage: true,
+    };
     loop {
         match surveyor.run() {
             Ok(Outcome::Plan(mut plan)) => {
@@ -59,6 +69,7 @@ pub(super) fn survey(
                 surveyor.use_stage = false;
             }
             Err(Error::Corrupt(corruption)) if config.salvage && surveyor.excluded.insert(corruption.segment_index) => {
+                surveyor.failures.push(corruption.reason);
                 config.log.log(LogLevel::Error, &format!("salvage: {corruption}"));
             }
             Err(error) => return Err(error),
@@ -79,6 +90,7 @@ struct Surveyor<'a> {
     config: &'a Config,
     geometry: Geometry,
     excluded: BTreeSet<u32>,
+    failures: Vec<Reason>,
     use_stage: bool,
 }
 
@@ -94,7 +106,7 @@ struct Base {
 
 impl Surveyor<'_> {
     fn run(&self) -> Result<Outcome, Error> {
-        let mut plan = Plan { excluded: self.excluded.clone(), ..Plan::default() };
+        let mut plan = Plan { excluded: self.excluded.clone(), failures: self.failures.clone(), ..Plan::default() };
         plan.salvaged = !self.excluded.is_empty() || !self.catalog.lost.is_empty();
         plan.set_aside = self.evidence.disagrees || self.evidence.in_the_way.is_some() || !self.use_stage;
         self.look_for_gaps(&mut plan)?;

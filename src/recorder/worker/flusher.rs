@@ -33,7 +33,8 @@ use crate::recorder::lifecycle::{ActiveSegment, Progress, SlotNumber, WrittenSeg
 use crate::recorder::shared::{NO_SPACE_FLUSHER, NO_SPACE_SEALING, Shared};
 use crate::segment::MOST_UNSYNCED_BYTES;
 use crate::storage::{PageBuffer, Place, Slot};
-use crate::sync::{Consumer, Producer, Worker};
+use crate::sync::Worker;
+use crate::telemetry::{Consumer, Count, Moment, Producer, Telemetry, Timing};
 
 /// So much pending is flushed at once, whatever the interval says.
 const EAGER_BYTES: usize = 256 << 10;
@@ -212,24 +213,30 @@ impl SegmentFlusher {
         self.last_cycle = Instant::now();
         let shared = Arc::clone(&self.shared);
         let slot = shared.slot(front.active.segment.slot);
-        let begin = finalize(slot, front, target, tail, self.link);
+        let begin = finalize(slot, front, target, tail, self.link, &shared.telemetry);
+        let begun = Moment::now();
         match self.write(slot, front, begin, Geometry::end_offset(target)) {
             Err(error) if may_retry_write(&error) => {
                 let no_space = error.is_no_space().then(|| error.to_string());
                 if let Some(text) = no_space {
                     shared.set_no_space(NO_SPACE_FLUSHER, Some(&text));
                 }
+                shared.telemetry.count(Count::WriteRetries, 1);
                 // The headers made so far stay in the stage; the next try writes the same range again.
                 return Ok(0);
             }
             other => other?,
         }
+        shared.telemetry.record_since(Timing::Write, begun);
         let name = front.active.segment_name();
+        let begun = Moment::now();
         front.active.segment.file.sync_data().at("sync", shared.directory.path(), &name)?;
+        shared.telemetry.record_since(Timing::Sync, begun);
         shared.set_no_space(NO_SPACE_FLUSHER, None);
         front.tail_done = tail;
         front.staged.durable_slots = target;
         front.staged.last_event_id = slot.event_id(target - 1);
+        shared.telemetry.count(Count::EventsDurable, u64::from(target - front.active.progress.durable_slots));
         front.active.progress = front.staged;
         shared.set_durable(front.active.segment.slot, position(&front.active));
         Ok(1)
@@ -241,6 +248,7 @@ impl SegmentFlusher {
         let (directory, name) = (self.shared.directory.path(), front.active.segment_name());
         let mut from = begin - begin % PAGE_BYTES;
         let last_page = end - end % PAGE_BYTES;
+        self.shared.telemetry.count(Count::BytesWritten, (end.next_multiple_of(PAGE_BYTES) - from) as u64);
         if end - from > COPY_BYTES && last_page > from {
             // SAFETY: all of it lies below the published count, where only this thread writes.
             let whole_pages = unsafe { slot.bytes(from, last_page) };
@@ -276,6 +284,7 @@ impl SegmentFlusher {
             last_chained_checksum: progress.chain,
         };
         self.link = Some(progress.chain);
+        self.shared.telemetry.count(Count::SegmentsWritten, 1);
         self.shared.meta.want_flush();
         self.shared.bells.meta.ring();
         // A reader in another process takes the largest durable id of all Live slots: the others must say it before this one falls
@@ -297,7 +306,14 @@ impl SegmentFlusher {
 
 /// Guards the events below `target` and finalizes the blocks that are full by then, and with `tail` the last partial one. Gives the
 /// offset of the first byte that the file does not have yet.
-fn finalize(slot: &Slot, front: &mut Front, target: u32, tail: bool, link: Option<u64>) -> usize {
+fn finalize(
+    slot: &Slot,
+    front: &mut Front,
+    target: u32,
+    tail: bool,
+    link: Option<u64>,
+    telemetry: &Telemetry,
+) -> usize {
     let header = front.active.segment.header;
     let guards = GuardContext { segment_index: header.segment_index, created_ts_ns: header.created_ts_ns };
     for place in front.guarded_slots..target {
@@ -319,7 +335,9 @@ fn finalize(slot: &Slot, front: &mut Front, target: u32, tail: bool, link: Optio
     for block in durable.finalized_blocks..blocks {
         let count = (target - block * EVENTS_PER_BLOCK).min(EVENTS_PER_BLOCK);
         let link = if block == 0 { link } else { None };
+        let begun = Moment::now();
         let finalized = finalize_block(slot, block, count, front.staged.chain, link);
+        telemetry.record_since(Timing::Finalize, begun);
         front.staged.chain = finalized.chained_checksum;
         if count == EVENTS_PER_BLOCK {
             front.staged.finalized_blocks = block + 1;

@@ -19,7 +19,8 @@ use crate::recorder::config::LogLevel;
 use crate::recorder::lifecycle::WrittenSegment;
 use crate::recorder::shared::{NO_SPACE_SEALING, Shared};
 use crate::storage::Place;
-use crate::sync::{Consumer, Worker};
+use crate::sync::Worker;
+use crate::telemetry::{Consumer, Count, Moment, Timing};
 
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -43,6 +44,7 @@ impl SegmentMaintainer {
 
     fn close_next(&mut self) -> Result<usize, WorkerError> {
         let Some(mut segment) = self.waiting.take().or_else(|| self.written.pop()) else { return Ok(0) };
+        let begin = Moment::now();
         match self.close(&mut segment) {
             Err(error) if may_retry_write(&error) && error.operation == "write" => {
                 if error.is_no_space() {
@@ -55,6 +57,8 @@ impl SegmentMaintainer {
             Ok(()) => {
                 self.shared.set_no_space(NO_SPACE_SEALING, None);
                 self.upkeep.closed(segment.header.segment_index, segment.seal.last_event_id);
+                self.shared.telemetry.record_since(Timing::Seal, begin);
+                self.shared.telemetry.count(Count::SegmentsSealed, 1);
                 Ok(1)
             }
         }
@@ -81,6 +85,7 @@ impl SegmentMaintainer {
         self.last_look = Instant::now();
         if self.shared.stage.slots().iter().any(|slot| !slot.is_linked()) {
             self.stage_gone = true;
+            self.shared.telemetry.note_stage_unlinked();
             let path = self.shared.stage.directory().path().display();
             let text = format!(
                 "{path}: a slot was removed from outside; until the next open, kill -9 can lose what is not durable"

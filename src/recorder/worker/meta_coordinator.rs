@@ -13,6 +13,7 @@ use crate::format::{META_FILE, META_TEMP_FILE};
 use crate::recorder::shared::Shared;
 use crate::storage::replace_file;
 use crate::sync::Worker;
+use crate::telemetry::{Moment, Timing};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -30,12 +31,14 @@ impl MetaCoordinator {
     fn flush(&mut self) -> Result<usize, WorkerError> {
         let Some((position, _)) = self.shared.meta.pending() else { return Ok(0) };
         self.last_flush = Instant::now();
+        let begin = Moment::now();
         match replace_file(&*self.shared.directory, META_FILE, META_TEMP_FILE, &position.to_bytes()) {
             // A sync that finds no space has failed all the same: only what comes before it may be tried again.
             Err(error) if may_retry_write(&error) && !error.operation.starts_with("sync") => Ok(0),
             Err(error) => Err(error.into()),
             Ok(()) => {
                 self.shared.meta.written(position);
+                self.shared.telemetry.record_since(Timing::MetaFlush, begin);
                 Ok(1)
             }
         }
@@ -47,6 +50,7 @@ impl Worker for MetaCoordinator {
     const NAME: &'static str = "walrec-meta";
 
     fn do_work(&mut self) -> Result<usize, WorkerError> {
+        self.shared.telemetry.measure_rate(|| self.shared.events_appended());
         match self.shared.meta.pending() {
             _ if self.shared.is_poisoned() => Ok(0),
             Some((_, wanted)) if wanted || self.last_flush.elapsed() >= INTERVAL => self.flush(),

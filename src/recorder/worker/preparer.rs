@@ -22,7 +22,8 @@ use crate::format::{PAGE_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName
 use crate::recorder::lifecycle::PreparedSegment;
 use crate::recorder::shared::{NO_SPACE_PREPARER, Shared};
 use crate::storage::{self, Access, File, PageBuffer, Place, SlotSegment};
-use crate::sync::{Consumer, Producer, Worker};
+use crate::sync::Worker;
+use crate::telemetry::{Consumer, Count, Moment, Producer, Timing};
 
 const RETRY_SLEEP: Duration = Duration::from_millis(5);
 const IDLE_SLEEP: Duration = Duration::from_secs(1);
@@ -79,6 +80,7 @@ impl SegmentPreparer {
             // The maintainer rings when it has frozen one.
             return Ok(0);
         }
+        let begin = Moment::now();
         let created_ts_ns = self.shared.system.realtime_ns().max(self.start.newest_created_ts_ns.saturating_add(1));
         let header = SegmentHeader { segment_index: index, created_ts_ns, seal: None };
         let file = match self.make_file(&header) {
@@ -89,6 +91,7 @@ impl SegmentPreparer {
             }
             other => other?,
         };
+        self.shared.telemetry.record_since(Timing::OpenNew, begin);
         self.start.free.pop();
         self.start.next_index = index + 1;
         self.start.newest_created_ts_ns = created_ts_ns;
@@ -104,6 +107,9 @@ impl SegmentPreparer {
             slot.set_live(&self.shared.identity, &segment, 0, 0);
         }
         let prepared = PreparedSegment { file, header, geometry, slot: free.slot };
+        // Counted before anyone can take it: no step of a segment's life is counted before the one it follows.
+        self.shared.telemetry.count(Count::SegmentsPrepared, 1);
+        self.shared.telemetry.record_since(Timing::Prepare, begin);
         self.prepared.push(prepared).map_err(|_| WorkerError::Broken("more prepared segments than slots"))?;
         Ok(1)
     }

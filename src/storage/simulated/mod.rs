@@ -181,6 +181,11 @@ impl Directory for SimulatedDirectory {
         })
     }
 
+    fn free_bytes(&self) -> io::Result<u64> {
+        let world = lock(&self.world);
+        Ok(world.room(world.node(self.inode)?.in_memory))
+    }
+
     fn try_lock(&self) -> io::Result<bool> {
         let mut world = self.changing()?;
         let free = !world.locks.contains_key(&self.inode);
