@@ -38,8 +38,8 @@ pub use config::walrec_config_init;
 pub use durability::{walrec_durable_event_id, walrec_last_event_id, walrec_meta_state, walrec_sync};
 pub use last_error::walrec_last_error;
 pub use reader::{
-    walrec_reader_close, walrec_reader_next, walrec_reader_open, walrec_reader_read, walrec_reader_seek,
-    walrec_reader_seek_time, walrec_reader_t,
+    walrec_reader_close, walrec_reader_gap, walrec_reader_next, walrec_reader_open, walrec_reader_read,
+    walrec_reader_seek, walrec_reader_seek_time, walrec_reader_t,
 };
 pub use recorder::{walrec_close, walrec_open, walrec_open_report, walrec_shutdown, walrec_t};
 pub use status::*;

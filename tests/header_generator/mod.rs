@@ -4,8 +4,8 @@
 use std::path::Path;
 
 /// The files with functions, structs and numbers for C, in the order in which they appear in the header.
-const SOURCES: [&str; 9] =
-    ["version", "status", "types", "last_error", "config", "recorder", "append", "durability", "reader"];
+const SOURCES: [&str; 10] =
+    ["version", "status", "types", "last_error", "config", "recorder", "append", "durability", "reader", "verify"];
 
 /// The text of the header for the crate at `root`.
 pub fn generate(root: &Path) -> String {
