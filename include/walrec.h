@@ -63,7 +63,7 @@
  *   Never blocking     walrec_append, walrec_append_batch, walrec_reserve, walrec_commit, walrec_abort: no system
  *                      call, no allocation, no lock. With WALREC_FULL_WAIT they spin, for wait_limit_us at the
  *                      most, when no prepared segment is left.
- *   Blocking on disk   walrec_open, walrec_sync, walrec_shutdown, walrec_close, walrec_reader_*.
+ *   Blocking on disk   walrec_open, walrec_sync, walrec_shutdown, walrec_close, walrec_reader_*, walrec_verify.
  *
  * DURABILITY
  *   appended   accepted by walrec_append or walrec_commit. It lies in shared memory (the stage) and survives the
@@ -103,7 +103,7 @@
 /** Reader: no more events now. While a recorder runs, OK may follow. */
 #define WALREC_END 1
 
-/** Reader: a damaged range was passed. Not given in this version. */
+/** Reader with WALREC_FLAG_SALVAGE: a damaged range was passed, see walrec_reader_gap. */
 #define WALREC_GAP 2
 
 /** NULL, event_id 0, a bad configuration or a bad size. Nothing happened. */
@@ -171,7 +171,7 @@
 
 /**
  * walrec_config_t.flags: open a log that has lost durable events. What cannot be read goes to quarantine/,
- * later opens pass over the gap, each reporting it. Readers do not take this flag in this version.
+ * later opens pass over the gap, each reporting it. Flags of walrec_reader_open: pass over damage.
  */
 #define WALREC_FLAG_SALVAGE 4
 
@@ -222,6 +222,9 @@
 
 /** walrec_telemetry_text: Prometheus' text exposition format 0.0.4. */
 #define WALREC_TEXT_PROMETHEUS 1
+
+/** walrec_verify_report_t.fault_block: the fault lies in no block. */
+#define WALREC_NO_BLOCK UINT32_MAX
 
 /** A reader. One thread at a time. */
 typedef struct walrec_reader_t walrec_reader_t;
@@ -519,6 +522,69 @@ typedef struct walrec_telemetry_t {
     /** Sleeps of walrec-meta. */
     struct walrec_times_t sleep_meta;
 } walrec_telemetry_t;
+
+/** A range that a reader with WALREC_FLAG_SALVAGE passed. Set struct_size before the call. */
+typedef struct walrec_gap_t {
+    /** sizeof(walrec_gap_t) of the caller, in bytes. Not changed. */
+    uint32_t struct_size;
+    /** Index of the segment; where segments are missing, of the first of them. */
+    uint32_t segment;
+    /** Why the bytes were not accepted: a number for walrec_reason_str. */
+    uint32_t reason;
+    /** 0. */
+    uint32_t reserved;
+    /** Offset of the range in the uncompressed segment, in bytes. */
+    uint64_t offset;
+    /** Bytes of the range; where segments are missing, how many. */
+    uint64_t length;
+    /** Last event before the range; 0 = none was read. */
+    uint64_t id_before;
+    /** First event behind the range; 0 = none. */
+    uint64_t id_after;
+} walrec_gap_t;
+
+/** What walrec_verify found. Set struct_size before the call. */
+typedef struct walrec_verify_report_t {
+    /** sizeof(walrec_verify_report_t) of the caller, in bytes. Not changed. */
+    uint32_t struct_size;
+    /** Of the first fault: a number for walrec_reason_str; 0 = there is no fault. */
+    uint32_t fault_reason;
+    /** Segments of the log, compressed ones included. */
+    uint64_t segments;
+    /** Compressed segments of the log. */
+    uint64_t segments_compressed;
+    /** Segments that are missing. */
+    uint64_t segments_missing;
+    /** Segments that an earlier salvage recorded as lost. They are no fault. */
+    uint64_t segments_lost;
+    /** Blocks that hold; one that is still being filled counts. */
+    uint64_t blocks;
+    /** Events in them. */
+    uint64_t events;
+    /** Bytes of the segments' files, as they lie on the disk. */
+    uint64_t bytes;
+    /** First event that holds; 0 = none. */
+    uint64_t first_event_id;
+    /** Last event that holds; 0 = none. */
+    uint64_t last_event_id;
+    /** Of the first fault: index of its segment; with a missing segment, of that one. */
+    uint32_t fault_segment;
+    /** Of the first fault: its block, or WALREC_NO_BLOCK. */
+    uint32_t fault_block;
+    /** Of the first fault: offset of the header or block that does not hold, in bytes of the uncompressed segment. */
+    uint64_t fault_offset;
+    /**
+     * Of the first fault: the number that must be there (a stored checksum, a count, an id), for reasons that
+     * compare two; else 0.
+     */
+    uint64_t fault_expected;
+    /** Of the first fault: the number that is there (a computed checksum, a count, an id); else 0. */
+    uint64_t fault_actual;
+    /** Of the first fault: name of the file in the log directory, terminated; empty = there is no fault. */
+    char fault_file[64];
+    /** 0. */
+    uint64_t reserved[8];
+} walrec_verify_report_t;
 
 #ifdef __cplusplus
 extern "C" {
@@ -860,7 +926,11 @@ walrec_status_t walrec_telemetry_text(const struct walrec_t *walrec,
  * oldest there is. Works beside a live recorder, in another process too, and on its own. Takes no lock and
  * changes nothing.
  *
- * INVALID (also for flags other than 0: no flag is known to readers in this version), NOT_FOUND (no log there,
+ * flags: 0 is strict: bytes that do not verify are CORRUPT, and nothing behind them is given. WALREC_FLAG_SALVAGE
+ * passes over damage, with WALREC_GAP for each range, and gives every event behind it that proves itself, also single
+ * ones out of a bad block; never a wrong one.
+ *
+ * INVALID (also for other flags), NOT_FOUND (no log there,
  * or from_event_id is older than the oldest event retained), CORRUPT, ABI, IO, NOMEM, PANIC: *out is NULL.
  *
  * Any thread; blocks on the disk.
@@ -877,8 +947,8 @@ walrec_status_t walrec_reader_open(const char *dir,
 /**
  * The next event.
  *
- * OK. END: no more events now; while a recorder runs, OK may follow later (durable events only). CORRUPT: the
- * message names the place. NOT_FOUND: the events to come were retired meanwhile. IO, ABI, NOMEM, INVALID
+ * OK. END: no more events now; while a recorder runs, OK may follow later (durable events only). GAP (with SALVAGE):
+ * a damaged range was passed, see walrec_reader_gap; call again. CORRUPT: the message names the place. NOT_FOUND: the events to come were retired meanwhile. IO, ABI, NOMEM, INVALID
  * (NULL). PANIC, and FAILED ever after.
  *
  * One thread at a time; blocks on the disk.
@@ -932,6 +1002,22 @@ walrec_status_t walrec_reader_seek_time(struct walrec_reader_t *reader,
                                         uint64_t timestamp_ns) WALREC_NOEXCEPT;
 
 /**
+ * The range that the last WALREC_GAP passed. Writes gap->struct_size bytes and no more; the caller sets it before.
+ * Fields that this library does not know become 0.
+ *
+ * INVALID (NULL; struct_size below 8 or no multiple of 8), ABI (struct_size above 4096), NOT_FOUND (no range was
+ * passed since the reader was opened or moved by a seek): nothing is written. PANIC, and FAILED ever after.
+ *
+ * One thread at a time; never blocks.
+ *
+ * Pointers:
+ * reader: a handle from walrec_reader_open; not NULL.
+ * gap: gap->struct_size writable bytes; not NULL.
+ */
+walrec_status_t walrec_reader_gap(const struct walrec_reader_t *reader,
+                                  struct walrec_gap_t *gap) WALREC_NOEXCEPT;
+
+/**
  * Frees the reader. NULL is allowed.
  *
  * Any thread; no other call on the handle may run beside it or follow it.
@@ -940,6 +1026,25 @@ walrec_status_t walrec_reader_seek_time(struct walrec_reader_t *reader,
  * reader: a handle from walrec_reader_open, freed by this call; or NULL.
  */
 void walrec_reader_close(struct walrec_reader_t *reader) WALREC_NOEXCEPT;
+
+/**
+ * Reads the whole log in dir, compressed segments included, checks every block, and fills the report: counts of what
+ * holds, and the first fault. Goes on after a fault. Changes nothing and takes no lock; beside a live recorder it
+ * goes to what is durable. Writes report->struct_size bytes and no more; the caller sets it before. Fields that this
+ * library does not know become 0.
+ *
+ * OK: no fault. CORRUPT: the report has the first fault, and the message tells it. NOT_FOUND (no log there), INVALID
+ * (NULL; struct_size below 8 or no multiple of 8), ABI (struct_size above 4096; a newer format), IO, NOMEM, PANIC:
+ * the report is not written.
+ *
+ * Any thread; blocks on the disk, for as long as reading the log takes.
+ *
+ * Pointers:
+ * dir: a path, bytes, terminated; not NULL, not kept.
+ * report: report->struct_size writable bytes; not NULL.
+ */
+walrec_status_t walrec_verify(const char *dir,
+                              struct walrec_verify_report_t *report) WALREC_NOEXCEPT;
 
 #ifdef __cplusplus
 }  // extern "C"

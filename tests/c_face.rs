@@ -99,6 +99,10 @@ subjects! {
     fork: "fork", Disk;
     reader: "reader", Disk;
     reader_on_tmpfs: "reader", SharedMemory;
+    salvage: "salvage", Disk;
+    salvage_on_tmpfs: "salvage", SharedMemory;
+    seek_time: "seek_time", Disk;
+    verify: "verify", Disk;
     report: "report", Disk;
     report_on_tmpfs: "report", SharedMemory;
     last_error: "last_error", Disk;

@@ -41,8 +41,8 @@ pub use durability::{
 };
 pub use last_error::walrec_last_error;
 pub use reader::{
-    walrec_reader_close, walrec_reader_next, walrec_reader_open, walrec_reader_read, walrec_reader_seek,
-    walrec_reader_seek_time, walrec_reader_t,
+    walrec_reader_close, walrec_reader_gap, walrec_reader_next, walrec_reader_open, walrec_reader_read,
+    walrec_reader_seek, walrec_reader_seek_time, walrec_reader_t,
 };
 pub use recorder::{walrec_close, walrec_open, walrec_open_report, walrec_shutdown, walrec_t};
 pub use status::*;

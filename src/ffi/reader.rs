@@ -3,18 +3,83 @@
 use core::ffi::c_char;
 use core::ptr;
 
-use super::config::read_path;
+use super::config::{check_struct_size, read_path};
 use super::fence::{fence, install_hook};
 use super::last_error::Refusal;
 use super::recorder::null;
-use super::status::{WALREC_E_FAILED, WALREC_E_INVALID, WALREC_END, WALREC_OK, refusal_of, walrec_status_t};
-use super::types::{WALREC_FLAG_SALVAGE, walrec_event_t};
+use super::status::{
+    WALREC_E_FAILED, WALREC_E_INVALID, WALREC_E_NOT_FOUND, WALREC_END, WALREC_GAP, WALREC_OK, refusal_of,
+    walrec_status_t,
+};
+use super::types::{WALREC_FLAG_SALVAGE, walrec_event_t, walrec_gap_t};
 use crate::format::Event;
-use crate::recovery;
+use crate::recovery::{self, Item};
+
+/// What is behind a handle.
+enum Reader {
+    Strict(Box<recovery::Manager>),
+    Salvage(Box<Salvage>),
+}
+
+struct Salvage {
+    salvager: recovery::Salvager,
+    /// The range that was passed last.
+    gap: Option<recovery::Gap>,
+    /// Taken while a batch was filled, not yet given.
+    held: Option<Result<recovery::Gap, recovery::Error>>,
+}
+
+impl Salvage {
+    /// The next event, or the status that comes instead of one.
+    fn next(&mut self, name: &str) -> Result<Result<Event, walrec_status_t>, Refusal> {
+        let gap = match self.held.take() {
+            Some(Ok(gap)) => gap,
+            Some(Err(error)) => return Err(refusal_of(name, &error)),
+            None => match self.salvager.next().map_err(|error| refusal_of(name, &error))? {
+                Item::Event(event) => return Ok(Ok(event)),
+                Item::End => return Ok(Err(WALREC_END)),
+                Item::Gap(gap) => gap,
+            },
+        };
+        self.gap = Some(gap);
+        Ok(Err(WALREC_GAP))
+    }
+
+    /// Fills a prefix; a range behind an event is kept for the next call.
+    fn read(&mut self, name: &str, out: &mut [Event], got: &mut usize) -> Result<walrec_status_t, Refusal> {
+        for place in out {
+            if *got == 0 {
+                match self.next(name)? {
+                    Ok(event) => *place = event,
+                    Err(status) => return Ok(status),
+                }
+            } else {
+                match self.salvager.next() {
+                    Ok(Item::Event(event)) => *place = event,
+                    Ok(Item::End) => break,
+                    Ok(Item::Gap(gap)) => {
+                        self.held = Some(Ok(gap));
+                        break;
+                    }
+                    Err(error) => {
+                        self.held = Some(Err(error));
+                        break;
+                    }
+                }
+            }
+            *got += 1;
+        }
+        Ok(WALREC_OK)
+    }
+
+    fn moved(&mut self) {
+        (self.gap, self.held) = (None, None);
+    }
+}
 
 /// A reader. One thread at a time.
 pub struct walrec_reader_t {
-    manager: recovery::Manager,
+    reader: Reader,
     /// A panic went through it: what it holds may be half changed.
     broken: bool,
 }
@@ -26,24 +91,28 @@ pub struct walrec_reader_t {
 unsafe fn with_reader(
     name: &str,
     reader: *mut walrec_reader_t,
-    body: impl FnOnce(&mut recovery::Manager) -> Result<walrec_status_t, Refusal>,
+    body: impl FnOnce(&mut Reader) -> Result<walrec_status_t, Refusal>,
 ) -> walrec_status_t {
     // SAFETY: NULL gives None; else it is a live handle that this thread alone uses, by contract.
-    let Some(walrec_reader_t { manager, broken }) = (unsafe { reader.as_mut() }) else {
+    let Some(walrec_reader_t { reader, broken }) = (unsafe { reader.as_mut() }) else {
         return null(name, "reader").record();
     };
     if *broken {
         let text = format!("{name}: a panic broke this reader earlier; close it");
         return Refusal::new(WALREC_E_FAILED, text).record();
     }
-    fence(|_| *broken = true, || body(manager))
+    fence(|_| *broken = true, || body(reader))
 }
 
 /// Opens the log in dir for reading from from_event_id on, or from the first event after it; 0 = from the
 /// oldest there is. Works beside a live recorder, in another process too, and on its own. Takes no lock and
 /// changes nothing.
 ///
-/// INVALID (also for flags other than 0: no flag is known to readers in this version), NOT_FOUND (no log there,
+/// flags: 0 is strict: bytes that do not verify are CORRUPT, and nothing behind them is given. WALREC_FLAG_SALVAGE
+/// passes over damage, with WALREC_GAP for each range, and gives every event behind it that proves itself, also single
+/// ones out of a bad block; never a wrong one.
+///
+/// INVALID (also for other flags), NOT_FOUND (no log there,
 /// or from_event_id is older than the oldest event retained), CORRUPT, ABI, IO, NOMEM, PANIC: *out is NULL.
 ///
 /// Any thread; blocks on the disk.
@@ -71,9 +140,17 @@ pub unsafe extern "C" fn walrec_reader_open(
         || {
             // SAFETY: by contract dir is NULL or a terminated string.
             let dir = unsafe { read_path("walrec_reader_open: dir", dir) }?.ok_or_else(|| null(NAME, "dir"))?;
-            check_flags(flags)?;
-            let manager = recovery::Manager::open(&dir, from_event_id).map_err(|error| refusal_of(NAME, &error))?;
-            opened = Some(Box::new(walrec_reader_t { manager, broken: false }));
+            let reader = match flags {
+                0 => recovery::Manager::open(&dir, from_event_id).map(|manager| Reader::Strict(Box::new(manager))),
+                WALREC_FLAG_SALVAGE => recovery::Salvager::open(&dir, from_event_id)
+                    .map(|salvager| Reader::Salvage(Box::new(Salvage { salvager, gap: None, held: None }))),
+                _ => {
+                    let text = format!("{NAME}: flags {flags:#x} is neither 0 nor WALREC_FLAG_SALVAGE");
+                    return Err(Refusal::new(WALREC_E_INVALID, text));
+                }
+            };
+            let reader = reader.map_err(|error| refusal_of(NAME, &error))?;
+            opened = Some(Box::new(walrec_reader_t { reader, broken: false }));
             Ok(WALREC_OK)
         },
     );
@@ -84,23 +161,10 @@ pub unsafe extern "C" fn walrec_reader_open(
     status
 }
 
-fn check_flags(flags: u32) -> Result<(), Refusal> {
-    let text = match flags {
-        0 => return Ok(()),
-        WALREC_FLAG_SALVAGE => {
-            "walrec_reader_open: WALREC_FLAG_SALVAGE is not supported by readers in this version; salvage the log \
-             with walrec_open"
-                .to_owned()
-        }
-        _ => format!("walrec_reader_open: flags {flags:#x} is not 0"),
-    };
-    Err(Refusal::new(WALREC_E_INVALID, text))
-}
-
 /// The next event.
 ///
-/// OK. END: no more events now; while a recorder runs, OK may follow later (durable events only). CORRUPT: the
-/// message names the place. NOT_FOUND: the events to come were retired meanwhile. IO, ABI, NOMEM, INVALID
+/// OK. END: no more events now; while a recorder runs, OK may follow later (durable events only). GAP (with SALVAGE):
+/// a damaged range was passed, see walrec_reader_gap; call again. CORRUPT: the message names the place. NOT_FOUND: the events to come were retired meanwhile. IO, ABI, NOMEM, INVALID
 /// (NULL). PANIC, and FAILED ever after.
 ///
 /// One thread at a time; blocks on the disk.
@@ -114,9 +178,14 @@ pub unsafe extern "C" fn walrec_reader_next(reader: *mut walrec_reader_t, out: *
     if out.is_null() {
         return null(NAME, "out").record();
     }
-    let body = |manager: &mut recovery::Manager| {
-        let Some(event) = manager.next().map_err(|error| refusal_of(NAME, &error))? else {
-            return Ok(WALREC_END);
+    let body = |reader: &mut Reader| {
+        let event = match reader {
+            Reader::Strict(manager) => manager.next().map_err(|error| refusal_of(NAME, &error))?.ok_or(WALREC_END),
+            Reader::Salvage(salvage) => salvage.next(NAME)?,
+        };
+        let event = match event {
+            Ok(event) => event,
+            Err(status) => return Ok(status),
         };
         // SAFETY: not NULL, writable and aligned by contract, and of one layout with Event (asserted in append.rs).
         unsafe { out.cast::<Event>().write(event) };
@@ -156,14 +225,21 @@ pub unsafe extern "C" fn walrec_reader_read(
     if n == 0 || n > MOST {
         return Refusal::new(WALREC_E_INVALID, format!("{NAME}: n {n} is not in 1..={MOST}")).record();
     }
-    let body = |manager: &mut recovery::Manager| {
+    let body = |reader: &mut Reader| {
         // SAFETY: not NULL, room for n aligned events by contract. An Event is integers: whatever bytes the caller's memory
         // holds are a value of it.
         let events: &mut [Event] = unsafe { core::slice::from_raw_parts_mut(out.cast(), n) };
-        let count = manager.read(events).map_err(|error| refusal_of(NAME, &error))?;
+        let mut count = 0;
+        let status = match reader {
+            Reader::Strict(manager) => {
+                count = manager.read(events).map_err(|error| refusal_of(NAME, &error))?;
+                if count == 0 { WALREC_END } else { WALREC_OK }
+            }
+            Reader::Salvage(salvage) => salvage.read(NAME, events, &mut count)?,
+        };
         // SAFETY: as above.
         unsafe { got.write(count) };
-        Ok(if count == 0 { WALREC_END } else { WALREC_OK })
+        Ok(status)
     };
     // SAFETY: by contract reader is NULL or a live handle, and this thread alone uses it.
     unsafe { with_reader(NAME, reader, body) }
@@ -179,8 +255,13 @@ pub unsafe extern "C" fn walrec_reader_read(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn walrec_reader_seek(reader: *mut walrec_reader_t, event_id: u64) -> walrec_status_t {
     const NAME: &str = "walrec_reader_seek";
-    let body = |manager: &mut recovery::Manager| {
-        manager.seek(event_id).map(|()| WALREC_OK).map_err(|error| refusal_of(NAME, &error))
+    let body = |reader: &mut Reader| {
+        match reader {
+            Reader::Strict(manager) => manager.seek(event_id),
+            Reader::Salvage(salvage) => salvage.salvager.seek(event_id).map(|()| salvage.moved()),
+        }
+        .map(|()| WALREC_OK)
+        .map_err(|error| refusal_of(NAME, &error))
     };
     // SAFETY: by contract reader is NULL or a live handle, and this thread alone uses it.
     unsafe { with_reader(NAME, reader, body) }
@@ -198,11 +279,76 @@ pub unsafe extern "C" fn walrec_reader_seek(reader: *mut walrec_reader_t, event_
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn walrec_reader_seek_time(reader: *mut walrec_reader_t, timestamp_ns: u64) -> walrec_status_t {
     const NAME: &str = "walrec_reader_seek_time";
-    let body = |manager: &mut recovery::Manager| {
-        manager.seek_time(timestamp_ns).map(|()| WALREC_OK).map_err(|error| refusal_of(NAME, &error))
+    let body = |reader: &mut Reader| {
+        match reader {
+            Reader::Strict(manager) => manager.seek_time(timestamp_ns),
+            Reader::Salvage(salvage) => salvage.salvager.seek_time(timestamp_ns).map(|()| salvage.moved()),
+        }
+        .map(|()| WALREC_OK)
+        .map_err(|error| refusal_of(NAME, &error))
     };
     // SAFETY: by contract reader is NULL or a live handle, and this thread alone uses it.
     unsafe { with_reader(NAME, reader, body) }
+}
+
+/// The range that the last WALREC_GAP passed. Writes gap->struct_size bytes and no more; the caller sets it before.
+/// Fields that this library does not know become 0.
+///
+/// INVALID (NULL; struct_size below 8 or no multiple of 8), ABI (struct_size above 4096), NOT_FOUND (no range was
+/// passed since the reader was opened or moved by a seek): nothing is written. PANIC, and FAILED ever after.
+///
+/// One thread at a time; never blocks.
+///
+/// # Safety
+/// reader: a handle from walrec_reader_open; not NULL.
+/// gap: gap->struct_size writable bytes; not NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn walrec_reader_gap(reader: *const walrec_reader_t, gap: *mut walrec_gap_t) -> walrec_status_t {
+    const NAME: &str = "walrec_reader_gap";
+    if gap.is_null() {
+        return null(NAME, "gap").record();
+    }
+    // SAFETY: NULL gives None; else it is a live handle that nobody changes now, by contract.
+    let Some(walrec_reader_t { reader, broken }) = (unsafe { reader.as_ref() }) else {
+        return null(NAME, "reader").record();
+    };
+    if *broken {
+        return Refusal::new(WALREC_E_FAILED, format!("{NAME}: a panic broke this reader earlier; close it")).record();
+    }
+    fence(
+        |_| (),
+        || {
+            // SAFETY: not NULL, and its first field is readable by contract.
+            let struct_size = unsafe { (&raw const (*gap).struct_size).read() };
+            let bytes = struct_size as usize;
+            check_struct_size(NAME, bytes)?;
+            let passed = match reader {
+                Reader::Salvage(salvage) => salvage.gap,
+                Reader::Strict(_) => None,
+            };
+            let Some(passed) = passed else {
+                return Err(Refusal::new(WALREC_E_NOT_FOUND, format!("{NAME}: no range was passed")));
+            };
+            let filled = walrec_gap_t {
+                struct_size,
+                segment: passed.segment,
+                reason: passed.reason.as_u32(),
+                reserved: 0,
+                offset: passed.offset,
+                length: passed.length,
+                id_before: passed.id_before,
+                id_after: passed.id_after,
+            };
+            let known = bytes.min(size_of::<walrec_gap_t>());
+            // SAFETY: struct_size bytes are writable by contract, and known is not more than either struct has.
+            unsafe {
+                let to = gap.cast::<u8>();
+                to.copy_from_nonoverlapping((&raw const filled).cast(), known);
+                to.add(known).write_bytes(0, bytes - known);
+            }
+            Ok(WALREC_OK)
+        },
+    )
 }
 
 /// Frees the reader. NULL is allowed.

@@ -22,7 +22,7 @@ pub type walrec_status_t = i32;
 pub const WALREC_OK: i32 = 0;
 /// Reader: no more events now. While a recorder runs, OK may follow.
 pub const WALREC_END: i32 = 1;
-/// Reader: a damaged range was passed. Not given in this version.
+/// Reader with WALREC_FLAG_SALVAGE: a damaged range was passed, see walrec_reader_gap.
 pub const WALREC_GAP: i32 = 2;
 /// NULL, event_id 0, a bad configuration or a bad size. Nothing happened.
 pub const WALREC_E_INVALID: i32 = -1;

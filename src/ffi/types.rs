@@ -15,7 +15,7 @@ pub const WALREC_FLAG_REQUIRE_SHM: u32 = 1;
 /// deleted as they are.
 pub const WALREC_FLAG_NO_COMPRESS: u32 = 2;
 /// walrec_config_t.flags: open a log that has lost durable events. What cannot be read goes to quarantine/,
-/// later opens pass over the gap, each reporting it. Readers do not take this flag in this version.
+/// later opens pass over the gap, each reporting it. Flags of walrec_reader_open: pass over damage.
 pub const WALREC_FLAG_SALVAGE: u32 = 4;
 
 /// walrec_config_t.full_policy: with no prepared segment left, an append spins until there is one, for
@@ -180,6 +180,28 @@ pub struct walrec_open_report_t {
     pub reserved: [u64; 6],
 }
 
+/// A range that a reader with WALREC_FLAG_SALVAGE passed. Set struct_size before the call.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct walrec_gap_t {
+    /// sizeof(walrec_gap_t) of the caller, in bytes. Not changed.
+    pub struct_size: u32,
+    /// Index of the segment; where segments are missing, of the first of them.
+    pub segment: u32,
+    /// Why the bytes were not accepted: a number for walrec_reason_str.
+    pub reason: u32,
+    /// 0.
+    pub reserved: u32,
+    /// Offset of the range in the uncompressed segment, in bytes.
+    pub offset: u64,
+    /// Bytes of the range; where segments are missing, how many.
+    pub length: u64,
+    /// Last event before the range; 0 = none was read.
+    pub id_before: u64,
+    /// First event behind the range; 0 = none.
+    pub id_after: u64,
+}
+
 const _: () = {
     use core::mem::{align_of, offset_of, size_of};
     assert!(size_of::<walrec_event_t>() == 64 && align_of::<walrec_event_t>() == 8);
@@ -189,6 +211,7 @@ const _: () = {
     assert!(size_of::<walrec_config_t>() == 144);
     assert!(offset_of!(walrec_config_t, stage_dir) == 56);
     assert!(offset_of!(walrec_config_t, reserved) == 88);
+    assert!(size_of::<walrec_gap_t>() == 48 && offset_of!(walrec_gap_t, offset) == 16);
     assert!(size_of::<walrec_meta_state_t>() == 16);
     assert!(size_of::<walrec_open_report_t>() == 128);
     assert!(offset_of!(walrec_open_report_t, recovery_ns) == 72);

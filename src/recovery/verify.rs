@@ -308,7 +308,8 @@ impl Verification {
         let Some(name) = corruption.path.file_name().and_then(|name| name.to_str()) else { return (0, 0) };
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         let Ok(file) = self.directory.open_file(name, Access::Read) else { return (0, 0) };
-        if !name.ends_with(".wal") || file.read_up_to(&mut bytes, 0).is_err() {
+        let hot = SegmentName::new(corruption.segment_index, SegmentNameKind::Hot).to_string();
+        if name != hot || file.read_up_to(&mut bytes, 0).is_err() {
             return (0, 0);
         }
         match corruption.reason {

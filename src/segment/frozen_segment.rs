@@ -60,6 +60,33 @@ impl FrozenSegment {
         Ok(Self { name, directory: place.path, reader, header, seal, blocks_given: 0, frames: None })
     }
 
+    /// Opens a frozen segment whose header cannot be read, by the sizes of its frames; its header and seal then hold nothing but
+    /// the number of blocks. `None` for a file whose frames cannot be told.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn open_without_header(directory: &dyn Directory, index: u32) -> Result<Option<Self>, Error> {
+        let name = SegmentName::new(index, SegmentNameKind::Frozen);
+        let text = name.to_string();
+        let file = directory.open_file(&text, Access::Read).at("open", directory.path(), &text)?;
+        let place = FrozenPlace { path: directory.path().to_path_buf(), name };
+        let mut reader = FrozenReader::new(file);
+        let found = frames_of(&reader, None).map_err(|error| place.decode_error(error, 0))?;
+        let (Some(&first), block_count) = (found.offsets.first(), found.blocks) else { return Ok(None) };
+        reader.enter_frame(first);
+        let seal = Seal {
+            block_count,
+            event_count: 0,
+            first_event_id: 0,
+            last_event_id: 0,
+            closed_ts_ns: 0,
+            last_chained_checksum: 0,
+        };
+        let header = SegmentHeader { segment_index: index, created_ts_ns: 0, seal: Some(seal) };
+        let frames = Some(found.offsets);
+        Ok(Some(Self { name, directory: place.path, reader, header, seal, blocks_given: 0, frames }))
+    }
+
     /// Its header.
     #[must_use]
     pub fn header(&self) -> &SegmentHeader {
@@ -87,11 +114,8 @@ impl FrozenSegment {
     pub fn frame_count(&mut self) -> Result<u32, Error> {
         if self.frames.is_none() {
             let place = FrozenPlace { path: self.directory.clone(), name: self.name };
-            let frames = match self.reader.file() {
-                Some(file) => frames_of(file, self.seal.block_count).map_err(|error| place.decode_error(error, 0))?,
-                None => Vec::new(),
-            };
-            self.frames = Some(frames);
+            let frames = frames_of(&self.reader, Some(self.seal.block_count));
+            self.frames = Some(frames.map_err(|error| place.decode_error(error, 0))?.offsets);
         }
         Ok(self.frames.as_ref().map_or(0, |frames| u32::try_from(frames.len()).unwrap_or(0)))
     }
@@ -149,23 +173,37 @@ impl FrozenSegment {
     }
 }
 
-/// Where the frames of blocks begin, as far as the file has the form that walrec writes.
-fn frames_of(file: &dyn File, block_count: u32) -> io::Result<Vec<u64>> {
+/// The frames of blocks.
+struct Frames {
+    offsets: Vec<u64>,
+    blocks: u32,
+}
+
+/// Where the frames of blocks begin, as far as the file has the form that walrec writes. Without a block count the first shorter
+/// frame is the last.
+fn frames_of(reader: &FrozenReader, block_count: Option<u32>) -> io::Result<Frames> {
+    let mut frames = Frames { offsets: Vec::new(), blocks: 0 };
+    let Some(file) = reader.file() else { return Ok(frames) };
     let file_bytes = file.attributes()?.bytes;
-    let mut frames = Vec::new();
     let Some(header) = sized_frame(file, file_bytes, 0)? else { return Ok(frames) };
     if header.content_bytes != SEGMENT_HEADER_BYTES as u64 {
         return Ok(frames);
     }
     let mut offset = header.end;
-    for first in (0..block_count).step_by(BLOCKS_PER_FRAME as usize) {
-        let blocks = BLOCKS_PER_FRAME.min(block_count - first) as usize;
-        match sized_frame(file, file_bytes, offset)? {
-            Some(frame) if frame.content_bytes == (blocks * BLOCK_BYTES) as u64 => {
-                frames.push(offset);
-                offset = frame.end;
-            }
-            _ => break,
+    let most = block_count.unwrap_or(crate::format::MAX_BLOCKS_READ);
+    while frames.blocks < most {
+        let Some(frame) = sized_frame(file, file_bytes, offset)? else { break };
+        let blocks = u32::try_from(frame.content_bytes / BLOCK_BYTES as u64).unwrap_or(u32::MAX);
+        let whole = frame.content_bytes.is_multiple_of(BLOCK_BYTES as u64);
+        let expected = BLOCKS_PER_FRAME.min(most - frames.blocks);
+        if !whole || blocks == 0 || blocks > expected || (block_count.is_some() && blocks != expected) {
+            break;
+        }
+        frames.offsets.push(offset);
+        frames.blocks += blocks;
+        offset = frame.end;
+        if blocks < BLOCKS_PER_FRAME {
+            break;
         }
     }
     Ok(frames)

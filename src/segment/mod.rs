@@ -13,7 +13,7 @@ mod sealed;
 pub use block_reader::BlockReader;
 pub use catalog::Catalog;
 pub use error::{Corruption, Error};
-pub use frozen_segment::FrozenSegment;
+pub use frozen_segment::{BLOCKS_PER_FRAME, FrozenSegment};
 pub use hot_segment::{HotSegment, SegmentState};
 pub use scan::{EndBlock, MOST_UNSYNCED_BYTES, SegmentScan, scan_segment};
 pub use sealed::{SealedWalk, verify_frozen, verify_hot};

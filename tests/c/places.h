@@ -9,12 +9,12 @@
 static walrec_event_t out[5000];
 
 /* The event at or after `id`, in a log of the even ids 2..2 * events. */
-static uint64_t at_or_after(uint64_t id)
+static inline uint64_t at_or_after(uint64_t id)
 {
     return id <= 2 ? 2 : (id + 1) / 2 * 2;
 }
 
-static void places(const char *dir, uint64_t events)
+static inline void places(const char *dir, uint64_t events)
 {
     walrec_reader_t *reader = NULL, *other = NULL;
     walrec_event_t event;

@@ -4,8 +4,19 @@
 use std::path::Path;
 
 /// The files with functions, structs and numbers for C, in the order in which they appear in the header.
-const SOURCES: [&str; 10] =
-    ["version", "status", "types", "last_error", "config", "recorder", "append", "durability", "telemetry", "reader"];
+const SOURCES: [&str; 11] = [
+    "version",
+    "status",
+    "types",
+    "last_error",
+    "config",
+    "recorder",
+    "append",
+    "durability",
+    "telemetry",
+    "reader",
+    "verify",
+];
 
 /// The text of the header for the crate at `root`.
 pub fn generate(root: &Path) -> String {

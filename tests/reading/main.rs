@@ -11,6 +11,8 @@ mod encode;
 #[path = "../decoder/encode_frozen.rs"]
 mod encode_frozen;
 mod fixture;
+mod processes;
+mod salvage;
 mod seeks;
 mod verify;
 #[path = "../decoder/with_library.rs"]

@@ -1,0 +1,474 @@
+//! Salvager: everything that a damaged log still holds, in order, and the ranges between that it lost.
+//!
+//! Threads: one at a time. Takes no lock, changes nothing, may run beside a recorder (then it goes to the durable limit).
+//! Invariants:
+//! 1. An event is given only when a block or its own guard proves it in its place, and ids strictly increase.
+//! 2. Every step moves the position on, or ends; at the log's end the position goes back to the last event, so that what comes
+//!    later is found, and nothing is given twice, since ids must increase.
+//! 3. Ranges wait for the event behind them; at most a few for each segment, merged where they touch. Memory: one buffer of blocks.
+//! 4. Zeros at the end of the log are its end and no range, and so is a torn tail, unless later events are known to be durable.
+
+mod block;
+mod segment;
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+
+use self::block::{Piece, Surroundings, salvage_block};
+use self::segment::{SalvageSegment, Step};
+use super::durable_limit::durable_limit;
+use super::error::Error;
+use super::segment_reader::{Before, SegmentReader, Target};
+use crate::format::{
+    BLOCK_BYTES, Event, Geometry, ID_FILE, META_BYTES, META_FILE, MetaPosition, Reason, SEGMENT_HEADER_BYTES,
+};
+use crate::segment::Catalog;
+use crate::storage::{Directory, Place, RealSystem, System, read_small_file};
+
+/// A range that was passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The segment; with a missing one, the first that is missing.
+    pub segment: u32,
+    /// Why the bytes were not accepted.
+    pub reason: Reason,
+    /// Offset in the uncompressed segment.
+    pub offset: u64,
+    /// Bytes of the uncompressed segment; with a missing segment, how many segments are missing.
+    pub length: u64,
+    /// Id of the last event before it; 0 for none.
+    pub id_before: u64,
+    /// Id of the first event behind it; 0 for none.
+    pub id_after: u64,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// An event.
+    Event(Event),
+    /// A range was passed.
+    Gap(Gap),
+    /// No more now.
+    End,
+}
+
+/// A range that is not told yet.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    gap: Gap,
+    /// Something stands there that does not verify, or must stand there.
+    sure: bool,
+}
+
+/// Where reading goes on when the log has grown.
+#[derive(Clone, Copy, Debug, Default)]
+struct Resume {
+    block: u32,
+    chain: Option<u64>,
+    last: u64,
+}
+
+/// A reader that passes over damage.
+pub struct Salvager {
+    system: Arc<dyn System>,
+    directory: Arc<dyn Directory>,
+    catalog: Catalog,
+    segment: Option<SalvageSegment>,
+    target: Target,
+    /// Events above this may not be durable.
+    limit: Option<u64>,
+    /// The last event that was accepted, given or passed over.
+    high: u64,
+    /// The last event before the position: below `high` while the position is back.
+    last: u64,
+    /// Chain value before the next block.
+    chain: Option<u64>,
+    in_place: bool,
+    /// Chain value at the end of the segment before, where it is known.
+    link: Option<u64>,
+    pending: Vec<Pending>,
+    ready: VecDeque<Item>,
+    resume: Resume,
+    looked_again: bool,
+    at_end: bool,
+    /// Durable events up to this id were told to be missing.
+    told: u64,
+}
+
+impl std::fmt::Debug for Salvager {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "recovery::Salvager({}, {:?})", self.directory.path().display(), self.target)
+    }
+}
+
+impl Salvager {
+    /// Opens the log in `path` to be salvaged from the first event at or after `from_event_id`; 0: from the oldest there.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the id is below the oldest one and older segments were retired, or there is no log;
+    /// [`Error::Io`].
+    pub fn open(path: &Path, from_event_id: u64) -> Result<Self, Error> {
+        Self::open_on(Arc::new(RealSystem), path, from_event_id)
+    }
+
+    /// As [`Self::open`], on any system.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_on(system: Arc<dyn System>, path: &Path, from_event_id: u64) -> Result<Self, Error> {
+        let directory = match system.open_directory(path, true) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::NotFound(format!("{}: no such directory", path.display())));
+            }
+            other => other.at("open", path, "")?,
+        };
+        let mut salvager = Self {
+            system,
+            directory,
+            catalog: Catalog::default(),
+            segment: None,
+            target: Target::Id(from_event_id),
+            limit: None,
+            high: 0,
+            last: 0,
+            chain: None,
+            in_place: false,
+            link: None,
+            pending: Vec::new(),
+            ready: VecDeque::new(),
+            resume: Resume::default(),
+            looked_again: false,
+            at_end: false,
+            told: 0,
+        };
+        salvager.go_to(Target::Id(from_event_id))?;
+        let identity = read_small_file(&*salvager.directory, ID_FILE, 64)?;
+        if salvager.catalog.indices().is_empty() && identity.is_none() {
+            return Err(Error::NotFound(format!("{}: no log there", path.display())));
+        }
+        Ok(salvager)
+    }
+
+    /// Goes to the first event there at or after `event_id`; 0: the oldest.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; the reader stays where it was.
+    pub fn seek(&mut self, event_id: u64) -> Result<(), Error> {
+        self.go_to(Target::Id(event_id))
+    }
+
+    /// Goes to the first event there at or after `timestamp_ns`.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the reader stays where it was.
+    pub fn seek_time(&mut self, timestamp_ns: u64) -> Result<(), Error> {
+        self.go_to(Target::Time(timestamp_ns))
+    }
+
+    fn go_to(&mut self, target: Target) -> Result<(), Error> {
+        let catalog = Catalog::read(&*self.directory)?;
+        let start = match self.find(&catalog, target)? {
+            None => None,
+            Some(index) => Some(
+                self.open_segment(&catalog, index)?
+                    .ok_or_else(|| Error::NotFound(format!("segment {index} was retired before it was read")))?,
+            ),
+        };
+        let limit = durable_limit(&*self.system, &*self.directory)?;
+        (self.catalog, self.limit, self.target) = (catalog, limit, target);
+        (self.segment, self.link, self.at_end) = (None, None, false);
+        (self.last, self.high, self.told) = (0, 0, 0);
+        self.pending.clear();
+        self.ready.clear();
+        if let Some(opened) = start {
+            self.enter(opened);
+        }
+        Ok(())
+    }
+
+    /// The next event or range; [`Item::End`] when there is no more now.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; damage is none.
+    #[allow(clippy::should_implement_trait, reason = "no iterator: after its end there may be more")]
+    pub fn next(&mut self) -> Result<Item, Error> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Ok(item);
+            }
+            if self.at_end && !self.look_again()? {
+                return Ok(Item::End);
+            }
+            if !self.advance()? {
+                self.at_end = true;
+                if self.ready.is_empty() {
+                    return Ok(Item::End);
+                }
+            }
+        }
+    }
+
+    /// After an end: takes up what the log holds now.
+    fn look_again(&mut self) -> Result<bool, Error> {
+        self.at_end = false;
+        self.limit = durable_limit(&*self.system, &*self.directory)?;
+        if self.limit.is_some_and(|limit| limit <= self.high) {
+            self.at_end = true;
+            return Ok(false);
+        }
+        let Some(index) = self.segment.as_ref().map(|segment| segment.index) else {
+            self.catalog = Catalog::read(&*self.directory)?;
+            let Some(&first) = self.catalog.indices().first() else {
+                self.at_end = true;
+                return Ok(false);
+            };
+            if let Some(opened) = self.open_segment(&self.catalog, first)? {
+                self.enter(opened);
+            }
+            return Ok(true);
+        };
+        self.reopen(index)?;
+        Ok(true)
+    }
+
+    /// One step on; `false` at the end of what there is.
+    fn advance(&mut self) -> Result<bool, Error> {
+        let Some(segment) = &mut self.segment else { return Ok(false) };
+        let index = segment.block;
+        match segment.step(&*self.directory)? {
+            Step::Block(block) => Ok(self.take(index, &block)),
+            Step::Unreadable { end, reason } => {
+                let begin = Geometry::block_offset(index) as u64;
+                let length = u64::from(end - index) * BLOCK_BYTES as u64;
+                self.lose(begin, length, true, reason);
+                self.chain = None;
+                Ok(true)
+            }
+            Step::End => self.leave(),
+        }
+    }
+
+    /// Takes what a block holds; `false` when it reaches above the durable limit.
+    fn take(&mut self, index: u32, bytes: &[u8; BLOCK_BYTES]) -> bool {
+        let Some(segment) = &self.segment else { return false };
+        let seal = segment.seal;
+        let around = Surroundings {
+            block_index: index,
+            last_event_id: self.last,
+            chain: self.chain,
+            guards: segment.guards,
+            in_place: self.in_place,
+            link: self.link,
+            sealed: seal.is_some() || !segment.header_holds,
+            ids: seal.map_or(1..=u64::MAX, |seal| seal.first_event_id.max(1)..=seal.last_event_id),
+        };
+        let salvaged = salvage_block(bytes, &around);
+        let before = Resume { block: index, chain: self.chain, last: self.last };
+        if let (Some(told), Some(link)) = (salvaged.told_link, self.link)
+            && told != link
+            && !salvaged.pieces.is_empty()
+        {
+            self.lose(Geometry::block_offset(0) as u64 + 48, 8, true, Reason::Link);
+        }
+        for piece in salvaged.pieces {
+            match piece {
+                Piece::Event(event) if self.limit.is_some_and(|limit| event.event_id > limit) => {
+                    self.pending.clear();
+                    self.resume = before;
+                    return false;
+                }
+                Piece::Event(event) => {
+                    self.accept(event);
+                    self.resume = before;
+                }
+                Piece::Range { bytes, sure, reason } => {
+                    let offset = (Geometry::block_offset(index) + bytes.start) as u64;
+                    self.lose(offset, bytes.len() as u64, sure, reason);
+                }
+            }
+        }
+        self.chain = salvaged.chain;
+        self.in_place = salvaged.in_place;
+        true
+    }
+
+    fn accept(&mut self, event: Event) {
+        self.last = event.event_id;
+        if event.event_id <= self.high {
+            self.pending.clear(); // told before
+            return;
+        }
+        self.high = event.event_id;
+        if !self.target.is_reached_by(&event) {
+            self.pending.clear();
+            return;
+        }
+        self.target = Target::Id(event.event_id.saturating_add(1));
+        self.tell(event.event_id);
+        self.ready.push_back(Item::Event(event));
+    }
+
+    /// Gives out the ranges that were waiting.
+    fn tell(&mut self, id_after: u64) {
+        let told = self.pending.drain(..).map(|pending| Item::Gap(Gap { id_after, ..pending.gap }));
+        self.ready.extend(told);
+    }
+
+    fn lose(&mut self, offset: u64, length: u64, sure: bool, reason: Reason) {
+        let Some(index) = self.segment.as_ref().map(|segment| segment.index) else { return };
+        if let Some(last) = self.pending.last_mut()
+            && last.gap.segment == index
+            && last.gap.reason != Reason::MissingSegment
+            && last.gap.offset + last.gap.length == offset
+        {
+            if sure && !last.sure {
+                last.gap.reason = reason;
+            }
+            last.sure |= sure;
+            last.gap.length += length;
+            return;
+        }
+        let gap = Gap { segment: index, reason, offset, length, id_before: self.last, id_after: 0 };
+        self.pending.push(Pending { gap, sure });
+    }
+
+    /// At the end of a segment: goes to the next one in use; `false` when there is none.
+    fn leave(&mut self) -> Result<bool, Error> {
+        let Some(segment) = &self.segment else { return Ok(false) };
+        let (index, seal, header_holds) = (segment.index, segment.seal, segment.header_holds);
+        self.catalog = Catalog::read(&*self.directory)?;
+        let later: Vec<u32> = self.catalog.indices().into_iter().filter(|&later| later > index).collect();
+        let in_use = later.iter().any(|&later| self.is_in_use(later));
+        if seal.is_none() && header_holds && in_use && !self.looked_again {
+            // It may have been written on and sealed since it was opened.
+            self.reopen(index)?;
+            self.looked_again = true;
+            return Ok(true);
+        }
+        let next = later.first().copied().filter(|_| in_use);
+        let complete = seal.is_some_and(|seal| self.last >= seal.last_event_id);
+        match (seal, next) {
+            // Where the last event is there, zeros behind it are no loss.
+            _ if complete => self.pending.retain(|pending| pending.sure || pending.gap.id_before != self.last),
+            (Some(_), _) => self.pending.iter_mut().for_each(|pending| pending.sure = true),
+            (None, Some(_)) => self.pending.retain(|pending| pending.sure),
+            (None, None) if header_holds => return self.tail(index),
+            (None, None) => self.pending.retain(|pending| pending.sure),
+        }
+        let Some(next) = next else {
+            self.pending.retain(|pending| pending.sure);
+            return self.tail(index);
+        };
+        let Some(opened) = self.open_segment(&self.catalog, next)? else {
+            return Ok(true); // retired since the names were read: they are read again
+        };
+        let known = if complete { seal.map(|seal| seal.last_chained_checksum) } else { None };
+        let link = known.or(self.chain.filter(|_| self.pending.is_empty()));
+        let missing = next - index - 1;
+        if missing > 0 {
+            let lost = (index + 1..next).all(|missing| self.catalog.lost.contains(&missing));
+            let reason = if lost { Reason::RecordedGap } else { Reason::MissingSegment };
+            let (id_before, length) = (self.last, u64::from(missing));
+            let gap = Gap { segment: index + 1, reason, offset: 0, length, id_before, id_after: 0 };
+            self.pending.push(Pending { gap, sure: true });
+        }
+        self.link = link.filter(|_| missing == 0);
+        self.enter(opened);
+        Ok(true)
+    }
+
+    /// At the log's end: ranges that something must have filled are told, the rest is its tail.
+    fn tail(&mut self, index: u32) -> Result<bool, Error> {
+        let sealed = self.segment.as_ref().is_some_and(|segment| segment.seal.is_some() || !segment.header_holds);
+        let meta = read_small_file(&*self.directory, META_FILE, META_BYTES)?;
+        let meta = meta.and_then(|bytes| MetaPosition::from_bytes(&bytes)).unwrap_or_default().last_event_id;
+        let durable = self.limit.unwrap_or(0).max(meta);
+        let short = durable > self.high && durable > self.told;
+        if short && self.pending.is_empty() {
+            let offset =
+                self.segment.as_ref().map_or(SEGMENT_HEADER_BYTES, |at| Geometry::block_offset(at.block)) as u64;
+            let gap =
+                Gap { segment: index, reason: Reason::BelowMeta, offset, length: 0, id_before: self.last, id_after: 0 };
+            self.pending.push(Pending { gap, sure: true });
+        }
+        if short || (sealed && self.told < self.last.max(1) && !self.pending.is_empty()) {
+            self.told = durable.max(self.last).max(1);
+            self.tell(0);
+        } else {
+            self.pending.clear();
+        }
+        Ok(false)
+    }
+
+    /// Whether a segment holds events, or may.
+    fn is_in_use(&self, index: u32) -> bool {
+        let unknown = Before { last_event_id: 0, link: None };
+        let opened = SegmentReader::open(&self.directory, index, self.catalog.hot.contains(&index), unknown);
+        match opened.and_then(|mut segment| segment.first_event_id()) {
+            Ok(Some(first)) => self.limit.is_none_or(|limit| first <= limit),
+            Ok(None) => false,
+            // A prepared segment's header always holds: what does not, was more.
+            Err(_) => true,
+        }
+    }
+
+    /// A segment by the names seen last; frozen since, it is opened in its new form. `None`: it was retired.
+    fn open_segment(&self, catalog: &Catalog, index: u32) -> Result<Option<SalvageSegment>, Error> {
+        if catalog.hot.contains(&index)
+            && let Some(opened) = SalvageSegment::open(&self.directory, index, true)?
+        {
+            return Ok(Some(opened));
+        }
+        SalvageSegment::open(&self.directory, index, false)
+    }
+
+    fn enter(&mut self, opened: SalvageSegment) {
+        let header_gap = opened.header_gap;
+        self.in_place = opened.header_holds;
+        self.chain = Some(0);
+        self.resume = Resume { block: 0, chain: Some(0), last: self.last };
+        self.looked_again = false;
+        self.segment = Some(opened);
+        if let Some((reason, length)) = header_gap {
+            self.lose(0, length, true, reason);
+        }
+    }
+
+    /// Opens the segment anew and goes back to its last event. One that was retired stays as it is, at its end.
+    fn reopen(&mut self, index: u32) -> Result<(), Error> {
+        self.catalog = Catalog::read(&*self.directory)?;
+        let Some(mut segment) = self.open_segment(&self.catalog, index)? else { return Ok(()) };
+        self.pending.clear();
+        segment.go_to(self.resume.block)?;
+        let exact = segment.block == self.resume.block;
+        self.in_place |= segment.header_holds;
+        self.chain = if segment.block == 0 { Some(0) } else { self.resume.chain.filter(|_| exact) };
+        self.last = if exact { self.resume.last } else { 0 };
+        self.segment = Some(segment);
+        Ok(())
+    }
+
+    /// The segment to begin with; one that cannot be read is spoken for by the next.
+    fn find(&self, catalog: &Catalog, target: Target) -> Result<Option<u32>, Error> {
+        let indices: Vec<u32> = catalog.indices().into_iter().collect();
+        let unknown = Before { last_event_id: 0, link: None };
+        let first = |from: usize| {
+            indices[from..].iter().find_map(|&index| {
+                let opened = SegmentReader::open(&self.directory, index, catalog.hot.contains(&index), unknown);
+                opened.and_then(|mut segment| segment.may_begin(target)).ok().flatten()
+            })
+        };
+        let Some(&oldest) = indices.first() else { return Ok(None) };
+        if target == Target::Id(0) {
+            return Ok(Some(oldest));
+        }
+        let places: Vec<usize> = (0..indices.len()).collect();
+        let place = places.partition_point(|&place| first(place).unwrap_or(false));
+        if let (0, Target::Id(event_id), 1.., Some(false)) = (place, target, oldest, first(0)) {
+            return Err(Error::NotFound(format!("event {event_id} is older than the oldest one kept")));
+        }
+        Ok(Some(indices[place.saturating_sub(1)]))
+    }
+}
