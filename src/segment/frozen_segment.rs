@@ -9,7 +9,7 @@ use crate::format::{
     BLOCK_BYTES, HeaderVerdict, Reason, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, SegmentName, SegmentNameKind,
     is_zero, judge_header,
 };
-use crate::storage::{self, Access, Directory, File, FrozenReader, Place, sized_frame};
+use crate::storage::{self, Access, Directory, FrozenReader, Place, sized_frame};
 
 use super::error::{Corruption, Error};
 
