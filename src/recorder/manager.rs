@@ -285,7 +285,12 @@ impl Manager {
             }
             Crew::Still(mut workers) => {
                 let Workers { preparer, flusher, maintainer, meta } = &mut *workers;
-                let ended = preparer.on_close().and_then(|()| flusher.on_close());
+                // Nobody else empties the ring between these two: a flusher that ends with it full would wait for ever.
+                let mut step_both = || -> Result<(), WorkerError> {
+                    while maintainer.do_work()? + flusher.do_work()? > 0 {}
+                    flusher.on_close()
+                };
+                let ended = preparer.on_close().and_then(|()| step_both());
                 let ended = ended.and_then(|()| maintainer.on_close()).and_then(|()| meta.on_close());
                 if let Err(error) = ended {
                     self.shared.poison(error.to_string());
