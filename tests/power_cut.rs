@@ -1,6 +1,7 @@
 //! The simulated power cut: random sessions of a recorder, cut at a random operation, each cut played out in many ways.
 //!
-//! The model: durable <= recovered <= appended, in order, byte-equal; recovering twice gives what recovering once gave; what an
+//! The model: durable <= recovered <= appended, in order, byte-equal, from the first event of a segment that the limits let go or
+//! keep, and never from a later one; recovering twice gives what recovering once gave; what an
 //! open reported is durable when it returns; a recovery that is cut short itself changes nothing of this. A killed process loses nothing.
 //!
 //! `WALREC_POWER_STATES` sets the number of crash states (default 50,000), `WALREC_SEED` the seed. A failing state prints its case,

@@ -95,7 +95,7 @@ fn every_step_of_freezing_and_deleting_can_be_cut() {
         let (durable, appended) = (recorder.manager.durable_event_id(), recorder.manager.last_event_id());
         let snapshot = machine.snapshot();
         recorder.kill();
-        let kept = ((appended - 1) / CAPACITY + 1).saturating_sub(HOT + COLD) * CAPACITY + 1;
+        let kept = ((durable - 1) / CAPACITY + 1).saturating_sub(HOT + COLD) * CAPACITY + 1;
         for state in 0..=STATES {
             let story = format!("seed {seed}, cut {cut}, state {state}");
             let machine = if state == STATES {

@@ -1,12 +1,16 @@
 //! A random session of a recorder on a simulated machine, and what every crash state of it must recover to.
 
+mod figures;
+
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use walrec::format::{Event, SegmentName};
+use walrec::format::{Event, SegmentName, SegmentNameKind};
 use walrec::recorder::{self, Config, FullPolicy, Manager, OpenFlags, OpenReport, SegmentWriter, WorkerKind};
 use walrec::storage::simulated::{CrashOptions, Sectors, SimulatedSystem, Snapshot};
+
+pub use figures::Figures;
 
 const LOG: &str = "/log";
 /// Crash states played from one cut.
@@ -32,68 +36,6 @@ impl Case {
 impl fmt::Display for Case {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "WALREC_POWER_CASE={}:{}:{}", self.session, self.cut, self.state)
-    }
-}
-
-/// What a campaign came across.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Figures {
-    pub states: u64,
-    cut_tails: u64,
-    above_durable: u64,
-    below_appended: u64,
-    recoveries_cut: u64,
-    processes_killed: u64,
-    from_stage: u64,
-    in_open: u64,
-    went_on: u64,
-}
-
-impl Figures {
-    pub fn add(&mut self, other: &Self) {
-        self.states += other.states;
-        self.cut_tails += other.cut_tails;
-        self.above_durable += other.above_durable;
-        self.below_appended += other.below_appended;
-        self.recoveries_cut += other.recoveries_cut;
-        self.processes_killed += other.processes_killed;
-        self.from_stage += other.from_stage;
-        self.in_open += other.in_open;
-        self.went_on += other.went_on;
-    }
-
-    /// Each kind of state must have come up, else the campaign proved less than it says.
-    pub fn assert_telling(&self) {
-        for (count, what) in [
-            (self.cut_tails, "torn tails"),
-            (self.above_durable, "recoveries above the watermark"),
-            (self.below_appended, "recoveries below what was appended"),
-            (self.recoveries_cut, "recoveries cut short"),
-            (self.from_stage, "events from the stage"),
-            (self.in_open, "cuts during an open"),
-            (self.went_on, "logs written on"),
-        ] {
-            assert!(count > 0, "the campaign saw no {what}");
-        }
-    }
-}
-
-impl fmt::Display for Figures {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            out,
-            "{} states, 0 lost, 0 wrong; {} with a torn tail, {} recovered above the watermark, {} below the last append, {} with \
-             the recovery cut short too, {} killed processes with {} events from the stage, {} cut during an open, {} written on",
-            self.states,
-            self.cut_tails,
-            self.above_durable,
-            self.below_appended,
-            self.recoveries_cut,
-            self.processes_killed,
-            self.from_stage,
-            self.in_open,
-            self.went_on
-        )
     }
 }
 
@@ -161,6 +103,24 @@ impl Model {
         durable.checked_sub(1).map_or((0, 64), |last| self.places[last])
     }
 
+    /// The first event that the limits keep: that of the oldest of the newest segments, as many as they count.
+    fn first_kept(&self, config: &Config) -> u64 {
+        let mut left = u64::from(config.max_segments) + u64::from(config.max_compressed_segments);
+        let mut first = self.last();
+        let mut segment = None;
+        for (event, place) in self.events.iter().zip(&self.places).rev() {
+            if segment != Some(place.0) {
+                segment = Some(place.0);
+                left = match left.checked_sub(1) {
+                    Some(left) => left,
+                    None => break,
+                };
+            }
+            first = event.event_id;
+        }
+        first
+    }
+
     /// The crash took what is above `last`; what comes now differs from it.
     fn cut_to(&mut self, last: u64) {
         let kept = self.events.partition_point(|event| event.event_id <= last);
@@ -178,6 +138,9 @@ fn config(session: u64) -> Config {
         stage_slots: random.pick(&[3, 4, 5]),
         flush_interval_us: 0,
         full_policy: FullPolicy::Fail,
+        max_segments: random.pick(&[2, 2, 3, u32::MAX]),
+        max_compressed_segments: random.pick(&[1, 2, 3, u32::MAX]),
+        no_compress: random.below(8) == 0,
         ..Config::default()
     }
 }
@@ -232,10 +195,18 @@ impl Session {
                     self.model.events.push(event);
                     self.model.places.push((position.segment_index, position.offset));
                 }
+                // Small segments, where few are kept: there is something to freeze and to delete.
+                if self.config.max_segments < 4 && self.random.below(2) == 0 {
+                    let _ = writer.rotate();
+                }
             }
             30..62 => drop(manager.step(WorkerKind::Flusher)),
             62..80 => drop(manager.step(WorkerKind::Preparer)),
-            80..89 => drop(manager.step(WorkerKind::Maintainer)),
+            80..89 => {
+                for _ in 0..self.random.below(5) {
+                    drop(manager.step(WorkerKind::Maintainer));
+                }
+            }
             89..94 => drop(manager.step(WorkerKind::Meta)),
             94..97 => drop(writer.rotate()),
             97..98 => {
@@ -375,7 +346,8 @@ fn options(model: &Model) -> CrashOptions {
     let may_trash = move |path: &str, at: u64| {
         let name = path.rsplit('/').next().unwrap_or_default();
         let above = |index: u32| at > 0 && (index > segment || (index == segment && at >= u64::from(offset)));
-        SegmentName::parse(name.as_bytes()).is_some_and(|name| above(name.index))
+        SegmentName::parse(name.as_bytes())
+            .is_some_and(|name| above(name.index) || name.kind == SegmentNameKind::Freezing)
     };
     CrashOptions { trash: Some(Box::new(may_trash)), ..CrashOptions::default() }
 }
@@ -407,6 +379,7 @@ fn cut_recovery(
 
 /// The log on `system` must hold a prefix of the model, at least up to the watermark; and go on from there.
 fn check(system: &SimulatedSystem, config: &Config, model: &Model, random: &mut Random, figures: &mut Figures) {
+    figures.look_at(system);
     let (writer, manager) = open(system, config).unwrap_or_else(|error| panic!("open: {error}"));
     let report = manager.report().clone();
     let last = report.last_event_id;
@@ -419,7 +392,9 @@ fn check(system: &SimulatedSystem, config: &Config, model: &Model, random: &mut 
     let mut expected = model.clone();
     expected.cut_to(last);
     assert_eq!(expected.last(), last, "recovered {last} was never appended");
-    compare(system, &expected);
+    let first = compare(system, &expected, expected.first_kept(config));
+    assert_eq!(report.first_event_id, first);
+    figures.retired += u64::from(first > expected.events.first().map_or(0, |event| event.event_id));
     assert_eq!(manager.durable_event_id(), last);
 
     // Recovering again, after a cut that keeps only what is durable, gives the same: the open had made all of it durable.
@@ -431,7 +406,7 @@ fn check(system: &SimulatedSystem, config: &Config, model: &Model, random: &mut 
     same_again(&report, manager.report());
     if random.below(4) == 0 {
         figures.went_on += 1;
-        go_on(&system, writer, manager, expected, random);
+        go_on(&system, config, writer, manager, expected, random);
     } else {
         kill(&system, Some((writer, manager)));
     }
@@ -447,29 +422,48 @@ fn same_again(first: &OpenReport, second: &OpenReport) {
 }
 
 /// Writes on, closes, and reads all of it.
-fn go_on(system: &SimulatedSystem, mut writer: SegmentWriter, manager: Manager, mut model: Model, random: &mut Random) {
+fn go_on(
+    system: &SimulatedSystem,
+    config: &Config,
+    mut writer: SegmentWriter,
+    manager: Manager,
+    mut model: Model,
+    random: &mut Random,
+) {
     for _ in 0..random.below(700) {
         let event = model.next_event(random);
         if writer.append(&event).is_err() {
             manager.step(WorkerKind::Flusher).unwrap();
+            manager.step(WorkerKind::Maintainer).unwrap();
             manager.step(WorkerKind::Preparer).unwrap();
             continue;
         }
         model.events.push(event);
-        model.places.push((0, 0));
+        let position = manager.meta_state().unwrap();
+        model.places.push((position.segment_index, position.offset));
     }
     manager.shutdown().unwrap();
     drop((writer, manager));
-    compare(system, &model);
+    compare(system, &model, model.first_kept(config));
 }
 
-fn compare(system: &SimulatedSystem, model: &Model) {
+/// The log must hold the model's events from the first one of some segment on, which is not above `kept`. Gives its id, 0 for none.
+fn compare(system: &SimulatedSystem, model: &Model, kept: u64) -> u64 {
     let mut reader = walrec::recovery::Manager::open_on(Arc::new(system.clone()), Path::new(LOG), 0).expect("reader");
-    for expected in &model.events {
+    let first = reader.next().unwrap_or_else(|error| panic!("read the first: {error}"));
+    let first = first.map_or(0, |event| event.event_id);
+    let begin = model.events.partition_point(|event| event.event_id < first);
+    assert!(first <= kept, "the log begins at {first}, from {kept} on it must be there");
+    assert!(first > 0 || model.events.is_empty(), "nothing is there");
+    let cut_segment = begin > 0 && model.places[begin - 1].0 == model.places[begin].0;
+    assert!(!cut_segment, "the log begins at {first}, within a segment");
+    reader.seek(0).unwrap_or_else(|error| panic!("seek: {error}"));
+    for expected in &model.events[begin..] {
         let event = reader.next().unwrap_or_else(|error| panic!("read before {}: {error}", expected.event_id));
         let event = event.unwrap_or_else(|| panic!("the log ends before {}", expected.event_id));
         assert_eq!(Event { guard: 0, ..event }, Event { guard: 0, ..*expected });
     }
     let more = reader.next().unwrap_or_else(|error| panic!("read at the end: {error}"));
     assert_eq!(more, None, "more than was recovered");
+    first
 }

@@ -37,6 +37,8 @@ pub(super) struct Upkeep {
     next_closed: u32,
     /// Id of the last event when the log was opened.
     opened_at: u64,
+    /// Id of the last event in closed segments.
+    closed_up_to: u64,
     unfit: BTreeSet<u32>,
     /// Ids of the last events, as far as they were needed or came by.
     last_event_ids: BTreeMap<u32, u64>,
@@ -55,6 +57,7 @@ impl Upkeep {
             first_own,
             next_closed: first_own,
             opened_at: shared.last_event_id(),
+            closed_up_to: shared.last_event_id(),
             unfit: BTreeSet::new(),
             last_event_ids: BTreeMap::new(),
             freezer: None,
@@ -73,6 +76,7 @@ impl Upkeep {
     /// A segment was sealed by this recorder.
     pub(super) fn closed(&mut self, index: u32, last_event_id: u64) {
         self.next_closed = index.saturating_add(1);
+        self.closed_up_to = last_event_id;
         self.last_event_ids.insert(index, last_event_id);
         if let Some(catalog) = &mut self.catalog {
             catalog.hot.insert(index);
@@ -80,12 +84,10 @@ impl Upkeep {
         }
     }
 
-    /// Segments with events that are not closed yet.
+    /// Segments with durable events that are not closed yet, at most one. What is not durable keeps no place: after a power cut there
+    /// would be less than the limits say.
     fn in_use(&self) -> u32 {
-        let Some((index, slot)) = self.shared.active() else { return 0 };
-        // A prepared segment that has no event yet goes when the log is closed. Acquire: as everyone who reads the count.
-        let begun = self.shared.slot(slot).published().load(Ordering::Acquire) > 0;
-        index.saturating_add(u32::from(begun)).saturating_sub(self.next_closed)
+        u32::from(self.shared.durable_event_id() > self.closed_up_to)
     }
 
     /// Does one duty; 0 when there is nothing to do, or no space to do it.
