@@ -250,10 +250,6 @@ impl Manager {
         if !shared.begin_closing() {
             return Err(Error::Closed);
         }
-        if let Some((_, slot)) = shared.active() {
-            // Release: partner of the flusher's acquire; appends have stopped, so the count is final.
-            shared.slot(slot).written().store(1, std::sync::atomic::Ordering::Release);
-        }
         let crew = std::mem::replace(&mut *self.crew(), Crew::Gone);
         let next_index = self.end_workers(crew);
         shared.release_waiting();
@@ -267,6 +263,15 @@ impl Manager {
         closed
     }
 
+    /// Lets the flusher finish the active segment. Only when the preparer has ended: it would take the finished slot, and the count in it
+    /// still tells whether the segment is empty.
+    fn end_active(&self) {
+        if let Some((_, slot)) = self.shared.active() {
+            // Release: partner of the flusher's acquire; appends have stopped, so the count is final.
+            self.shared.slot(slot).written().store(1, std::sync::atomic::Ordering::Release);
+        }
+    }
+
     /// Ends the workers in order; gives the index above the last prepared segment.
     fn end_workers(&self, crew: Crew) -> u32 {
         let gone = || self.shared.poison("a worker's thread could not be joined".into());
@@ -274,6 +279,7 @@ impl Manager {
             Crew::Gone => 0,
             Crew::Running(threads) => {
                 let preparer = threads.preparer.stop_and_join();
+                self.end_active();
                 let ends = [
                     threads.flusher.stop_and_join().is_some(),
                     threads.maintainer.stop_and_join().is_some(),
@@ -286,7 +292,9 @@ impl Manager {
             }
             Crew::Still(mut workers) => {
                 let Workers { preparer, flusher, maintainer, meta } = &mut *workers;
-                let ended = preparer.on_close().and_then(|()| flusher.on_close());
+                let ended = preparer.on_close();
+                self.end_active();
+                let ended = ended.and_then(|()| flusher.on_close());
                 let ended = ended.and_then(|()| maintainer.on_close()).and_then(|()| meta.on_close());
                 if let Err(error) = ended {
                     self.shared.poison(error.to_string());
