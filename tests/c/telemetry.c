@@ -84,7 +84,6 @@ static void numbers(void)
     CHECK(now.append.p50_ns < 100000 && now.sync.p50_ns < 10 * SECOND_NS);
     CHECK_U64(0, now.poisoned);
     CHECK_U64(0, now.worker_errors);
-    CHECK_U64(0, now.ring_full);
     CHECK(now.free_bytes > 0);
     struct_size(log);
     CHECK_STATUS(WALREC_OK, walrec_shutdown(log));

@@ -151,6 +151,22 @@ fn human_text_names_everything() {
     }
 }
 
+#[test]
+fn the_document_names_everything() {
+    let (watched, text) = sample_text();
+    let document = include_str!("../../docs/TELEMETRY.md");
+    let reasons = walrec::format::Reason::ALL.iter().map(|reason| format!("{reason:?}")).collect::<BTreeSet<_>>();
+    let snapshot = watched.snapshot();
+    let fields = values(&snapshot).into_keys().filter(|name| !reasons.contains(name));
+    let gauges = snapshot.gauges.each();
+    for field in fields.chain(gauges.iter().map(|(texts, _)| texts[0].to_owned())) {
+        assert!(document.contains(&format!("| `{field}` |")), "{field} is not in docs/TELEMETRY.md");
+    }
+    for family in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        assert!(document.contains(&format!("`{family}")), "{family} is not in docs/TELEMETRY.md");
+    }
+}
+
 fn environment() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("prometheus-client")
