@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::durable_limit::durable_limit;
 use super::error::Error;
+use super::segment_preloader::{Loaded, SegmentPreloader};
 use super::segment_reader::{Before, Round, SegmentReader, Target};
 use crate::format::{Event, META_BYTES, META_FILE, MetaPosition, Reason, SegmentName, SegmentNameKind};
 use crate::segment::{Catalog, Corruption};
@@ -28,6 +29,12 @@ pub struct Manager {
     target: Target,
     /// Events above this may not be durable; `None` while nobody writes.
     limit: Option<u64>,
+    /// The segment after this one, read ahead.
+    ahead: Option<SegmentPreloader>,
+    /// The segment that events come from, when it was read ahead.
+    loaded: Option<SegmentPreloader>,
+    /// Blocks read one after another, since the last seek or segment.
+    in_a_row: u32,
     /// Where an unsealed segment was last found to end cleanly.
     clean_end: Option<(u32, u32, u32)>,
 }
@@ -68,6 +75,9 @@ impl Manager {
             next: 0,
             target: Target::Id(0),
             limit: None,
+            ahead: None,
+            loaded: None,
+            in_a_row: 0,
             clean_end: None,
         };
         reader.seek(from_event_id)?;
@@ -100,6 +110,7 @@ impl Manager {
         self.limit = durable_limit(&*self.system, &*self.directory)?;
         self.catalog = catalog;
         self.segment = segment;
+        (self.ahead, self.loaded, self.in_a_row) = (None, None, 0);
         self.batch.clear();
         self.next = 0;
         self.target = target;
@@ -185,6 +196,19 @@ impl Manager {
         self.next = 0;
         let mut refreshed = false;
         loop {
+            if let Some(loaded) = &mut self.loaded {
+                match loaded.next() {
+                    Loaded::Events(events) => {
+                        self.batch = events;
+                        return Ok(true);
+                    }
+                    Loaded::End(segment) => self.segment = Some(*segment),
+                    // From the end of the segment before, it is entered as any other: what is wrong is found there.
+                    Loaded::Failed => {}
+                }
+                (self.loaded, self.in_a_row) = (None, 0);
+                continue;
+            }
             let Some(segment) = &mut self.segment else {
                 (self.catalog, self.segment) = self.find_anew(self.target)?;
                 if self.segment.is_none() {
@@ -203,6 +227,7 @@ impl Manager {
                 }
             }
             if !self.batch.is_empty() {
+                self.load_ahead();
                 return Ok(true);
             }
             match round {
@@ -223,6 +248,26 @@ impl Manager {
         }
     }
 
+    /// Has the next segment read ahead, once this one has been read for a while; not the log's last, which may be growing.
+    fn load_ahead(&mut self) {
+        /// Blocks after which reading is taken to go on.
+        const BLOCKS: u32 = 16;
+        self.in_a_row += 1;
+        let Some(segment) = self.segment.as_ref().filter(|segment| segment.is_sealed()) else { return };
+        if self.in_a_row != BLOCKS || self.ahead.is_some() {
+            return;
+        }
+        let indices = self.catalog.indices();
+        let mut later = indices.range(segment.index..).skip(1);
+        if let (Some(&next), Some(_)) = (later.next(), later.next())
+            && next - segment.index == 1
+        {
+            let hot = self.catalog.hot.contains(&next);
+            let before = segment.after_all();
+            self.ahead = SegmentPreloader::start(&self.directory, next, hot, before, self.limit);
+        }
+    }
+
     /// Enters the next segment with events, when this one is complete; `false` at the end of what may be read.
     fn go_on(&mut self, done: bool) -> Result<bool, Error> {
         let Some(segment) = &mut self.segment else { return Ok(false) };
@@ -232,6 +277,12 @@ impl Manager {
         let Some(next) = next else {
             return self.at_end(false).map(|_| false);
         };
+        self.in_a_row = 0;
+        let after = segment.after_all();
+        if let Some(ahead) = self.ahead.take().filter(|ahead| done && ahead.index == next && ahead.before == after) {
+            self.loaded = Some(ahead);
+            return Ok(true);
+        }
         let gap = next - index > 1;
         if gap && !(index + 1..next).all(|missing| self.catalog.lost.contains(&missing)) {
             return Err(self.missing(index + 1, next - 1));

@@ -1,6 +1,7 @@
 //! Reading a log: every event checked, in order, from files alone.
 //!
-//! [`Manager`] goes from segment to segment, [`SegmentReader`](segment_reader) from block to block. Takes no lock, writes nothing,
+//! [`Manager`] goes from segment to segment, [`SegmentReader`](segment_reader) from block to block,
+//! [`SegmentPreloader`](segment_preloader) reads the next segment ahead. Takes no lock, writes nothing,
 //! and reads with pread, so that a file cut by someone else is a short read and not a signal. Beside a running recorder it
 //! gives what is durable. [`Salvager`] passes over damage, [`verify`](fn@verify) judges a whole log.
 
@@ -8,6 +9,7 @@ mod durable_limit;
 mod error;
 mod manager;
 mod salvage;
+mod segment_preloader;
 mod segment_reader;
 mod verify;
 

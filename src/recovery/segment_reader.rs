@@ -28,7 +28,7 @@ enum Source {
 }
 
 /// Where a segment's events follow on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Before {
     /// Id of the last event before the segment, if it is known; else 0.
     pub(super) last_event_id: u64,

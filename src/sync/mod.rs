@@ -8,5 +8,5 @@ mod runner;
 mod spsc_ring;
 
 pub use bell::Bell;
-pub use runner::{RunnerError, Stop, Worker, WorkerThread, panic_text, try_pin};
+pub use runner::{RunnerError, SignalsBlocked, Stop, Worker, WorkerThread, panic_text, try_pin};
 pub use spsc_ring::{Consumer, Producer, spsc_ring};

@@ -110,7 +110,7 @@ impl<W: Worker + 'static> WorkerThread<W> {
         };
         // A new thread has its maker's signal mask: block everything around the spawn, so that it never sees a signal.
         let spawned = {
-            let _blocked = SignalsBlocked::new();
+            let _blocked = SignalsBlocked::here();
             std::thread::Builder::new().name(W::NAME.into()).spawn(body)
         };
         Ok(Self { handle: Some(spawned?), stop, bell })
@@ -186,10 +186,13 @@ fn pin_to(cpu: u32) -> io::Result<()> {
     }
 }
 
-struct SignalsBlocked(libc::sigset_t);
+/// All signals are blocked in this thread, and in those it starts, while this lives: so that a thread of the library handles none.
+pub struct SignalsBlocked(libc::sigset_t);
 
 impl SignalsBlocked {
-    fn new() -> Self {
+    /// Blocks them in the calling thread.
+    #[must_use]
+    pub fn here() -> Self {
         // SAFETY: all-zero bytes are a valid set to be filled; the calls change this thread's mask only.
         unsafe {
             let mut all: libc::sigset_t = std::mem::zeroed();

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a broken fixture ends the test")]
 
+mod ahead;
 #[path = "../decoder/mod.rs"]
 mod decoder;
 #[path = "../decoder/encode.rs"]

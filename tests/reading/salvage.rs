@@ -119,7 +119,7 @@ fn one_damaged_block_in_each_of_twenty_segments() {
     }
     eprintln!(
         "FIGURE salvage: 20 damaged blocks, {} of {last} events back, {} ranges",
-        last as usize - missing,
+        sound.len() - missing,
         gaps.len()
     );
     // Negative control: the strict reader stops at the first of them.
