@@ -14,6 +14,7 @@ use super::segment_writer::this_thread;
 use super::shared::Shared;
 use super::worker::{MetaCoordinator, SegmentFlusher, SegmentMaintainer, SegmentPreparer, WorkerError};
 use crate::format::{MetaPosition, SegmentName, SegmentNameKind};
+use crate::segment::HotSegment;
 use crate::storage::Place;
 use crate::sync::{Bell, Worker, WorkerThread, try_pin};
 
@@ -231,10 +232,6 @@ impl Manager {
         if !shared.begin_closing() {
             return Err(Error::Closed);
         }
-        if let Some((_, slot)) = shared.active() {
-            // Release: partner of the flusher's acquire; appends have stopped, so the count is final.
-            shared.slot(slot).written().store(1, std::sync::atomic::Ordering::Release);
-        }
         let crew = std::mem::replace(&mut *self.crew(), Crew::Gone);
         let next_index = self.end_workers(crew);
         shared.release_waiting();
@@ -248,6 +245,15 @@ impl Manager {
         closed
     }
 
+    /// Lets the flusher finish the active segment. Only when the preparer has ended: it would take the finished slot, and the count in it
+    /// still tells whether the segment is empty.
+    fn end_active(&self) {
+        if let Some((_, slot)) = self.shared.active() {
+            // Release: partner of the flusher's acquire; appends have stopped, so the count is final.
+            self.shared.slot(slot).written().store(1, std::sync::atomic::Ordering::Release);
+        }
+    }
+
     /// Ends the workers in order; gives the index above the last prepared segment.
     fn end_workers(&self, crew: Crew) -> u32 {
         let gone = || self.shared.poison("a worker's thread could not be joined".into());
@@ -255,6 +261,7 @@ impl Manager {
             Crew::Gone => 0,
             Crew::Running(threads) => {
                 let preparer = threads.preparer.stop_and_join();
+                self.end_active();
                 let ends = [
                     threads.flusher.stop_and_join().is_some(),
                     threads.maintainer.stop_and_join().is_some(),
@@ -276,7 +283,9 @@ impl Manager {
 
     /// The same order without threads: the maintainer makes room in its ring between the flusher's rounds.
     fn end_still(&self, workers: &mut Workers) -> Result<(), WorkerError> {
-        workers.preparer.on_close()?;
+        let ended = workers.preparer.on_close();
+        self.end_active();
+        ended?;
         while !self.shared.is_poisoned() && workers.flusher.round(true)? + workers.maintainer.do_work()? > 0 {}
         workers.flusher.on_close()?;
         workers.maintainer.on_close()?;
@@ -299,6 +308,10 @@ impl Manager {
         let last = next_index.max(catalog.hot.last().map_or(0, |&last| last.saturating_add(1)));
         for &index in catalog.hot.range(first_empty..last.max(first_empty)).rev() {
             let name = SegmentName::new(index, SegmentNameKind::Hot).to_string();
+            // Whatever the counts say: a sealed segment holds events.
+            if HotSegment::open(directory, index)?.header.seal.is_some() {
+                return Err(Error::Failed(format!("{name} was to be removed as empty, and is sealed")));
+            }
             directory.remove_file(&name).at("remove", directory.path(), &name)?;
             directory.sync().at("sync directory", directory.path(), "")?;
         }

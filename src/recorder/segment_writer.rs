@@ -326,14 +326,15 @@ impl SegmentWriter {
     /// Takes a prepared segment and hands the written one on. On an error nothing has changed.
     fn rotate_segment(&mut self) -> Result<(), AppendError> {
         let prepared = self.take_prepared()?;
-        if let Some(place) = self.place {
-            // Release: partner of the flusher's acquire; the count is final.
-            self.shared.slot(place.slot).written().store(1, Ordering::Release);
-        }
         let slot = prepared.slot;
         let last_event_id = self.shared.last_event_id();
         self.shared.slot(slot).previous_last_event_id().store(last_event_id, Ordering::Release);
         self.shared.set_active(prepared.header.segment_index, slot);
+        if let Some(place) = self.place {
+            // Release: partner of the flusher's acquire; the count is final. Only now, when it is no longer the active one, may the
+            // slot be used again.
+            self.shared.slot(place.slot).written().store(1, Ordering::Release);
+        }
         let progress = Progress { last_event_id, ..Progress::default() };
         self.activate(ActiveSegment { segment: prepared, progress })?;
         self.enter(slot, 0);
