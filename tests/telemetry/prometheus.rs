@@ -172,15 +172,22 @@ fn environment() -> PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("prometheus-client")
 }
 
-fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+/// Whether a step of making the environment worked; what it said if not.
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {}\n{told}", output.status)) }
+}
+
+/// Makes the environment, unless it is there: it needs python3 with venv and pip, and PyPI once.
+fn client_in(environment: &std::path::Path) -> Result<PathBuf, String> {
+    let python = environment.join("bin/python3");
+    if run(Command::new(&python).args(["-c", "import prometheus_client"])).is_err() {
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(environment))?;
+        let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "prometheus-client"];
+        run(Command::new(&python).args(install))?;
+    }
+    Ok(python)
 }
 
 /// The parser of the package prometheus-client, in an environment below target. Each sample must come out of it as it went in.
@@ -197,24 +204,13 @@ for f in families:
         if s.name in ('walrec_events_appended_total', 'walrec_events_durable_total'):
             print(s.name, int(s.value))
 ";
-    if Command::new("python3").arg("--version").output().is_err() {
-        eprintln!("SKIP parses_with_prometheus_own_client: NOT run, there is no python3 here");
-        return;
-    }
-    let environment = environment();
-    let python = environment.join("bin/python3");
-    let ready = Command::new(&python).args(["-c", "import prometheus_client"]).output();
-    if !ready.is_ok_and(|output| output.status.success()) {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment));
-        run(Command::new(&python).args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "prometheus-client",
-        ]));
-    }
+    let python = match client_in(&environment()) {
+        Ok(python) => python,
+        Err(why) => {
+            eprintln!("SKIP parses_with_prometheus_own_client: NOT run, prometheus-client cannot be had here: {why}");
+            return;
+        }
+    };
     let (watched, text) = sample_text();
     let parse = |text: &str| {
         let mut child = Command::new(&python)
