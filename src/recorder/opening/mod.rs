@@ -1,4 +1,4 @@
-//! Opening a log: lock, survey, repair, stage, and the recorder that goes on from there (DESIGN's ten points).
+//! Opening a log: lock, survey, repair, stage, and the recorder that goes on from there.
 //!
 //! The survey only reads and decides everything; an error from it leaves the directory as it was. The repair then carries the
 //! plan out, each step safe to be cut short and done again:

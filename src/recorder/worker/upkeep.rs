@@ -9,7 +9,7 @@
 //! The preparer may stand at most so many `.wal` files above the oldest one that is still to be frozen: see `Shared::has_room_for`.
 //! A log that was found with more than that keeps what it has, and grows no further until it is worked off.
 //!
-//! Serves `DESIGN`, "Retention and compression".
+//! Serves `docs/FORMAT.md`, "Frozen segment".
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
