@@ -7,7 +7,8 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::format::{ID_FILE, Id128, META_BYTES, META_FILE, MetaPosition, STAGE_DIRECTORY, STAGE_FILE};
+use crate::format::{STAGE_DIRECTORY, STAGE_FILE};
+use crate::segment::{Identity, read_identity, read_meta};
 use crate::storage::{
     Access, ControlPage, Directory, Error, Place, STAGE_RECORD_BYTES, StageRecord, System, is_slot_name,
     read_small_file,
@@ -16,14 +17,12 @@ use crate::storage::{
 /// The last event that may be given out; `None` when everything that verifies may.
 pub(super) fn durable_limit(system: &dyn System, log: &dyn Directory) -> Result<Option<u64>, Error> {
     let Some(bytes) = read_small_file(log, STAGE_FILE, STAGE_RECORD_BYTES)? else { return Ok(None) };
-    let id = read_small_file(log, ID_FILE, 64)?;
-    let id = id.as_deref().and_then(|id| std::str::from_utf8(id).ok()?.strip_suffix('\n').and_then(Id128::parse));
-    let Some(record) = id.and_then(|id| StageRecord::parse(&bytes, id)) else { return Ok(None) };
+    let Identity::Known(id) = read_identity(log)? else { return Ok(None) };
+    let Some(record) = StageRecord::parse(&bytes, id) else { return Ok(None) };
     if !record.open || record.boot != system.boot_id().at("boot id", log.path(), "")? {
         return Ok(None);
     }
-    let meta = read_small_file(log, META_FILE, META_BYTES)?.and_then(|bytes| MetaPosition::from_bytes(&bytes));
-    let meta = meta.unwrap_or_default().last_event_id;
+    let meta = read_meta(log)?.last_event_id;
     match open_stage(system, log, &record) {
         Ok(stage) => from_stage(&*stage, log, &record, meta),
         // Gone, or not ours to look at.

@@ -12,9 +12,10 @@ use super::durable_limit::durable_limit;
 use super::error::Error;
 use super::segment_preloader::{Loaded, SegmentPreloader};
 use super::segment_reader::{Before, Round, SegmentReader, Target};
-use crate::format::{Event, META_BYTES, META_FILE, MetaPosition, Reason, SegmentName, SegmentNameKind};
-use crate::segment::{Catalog, Corruption};
-use crate::storage::{Directory, Place, RealSystem, System, read_small_file};
+use crate::format::{Event, Reason, SegmentName, SegmentNameKind};
+use crate::recovery::{hold_begun, open_log};
+use crate::segment::{Catalog, Corruption, read_meta};
+use crate::storage::{Directory, RealSystem, System};
 
 /// A reader of one log.
 pub struct Manager {
@@ -59,12 +60,7 @@ impl Manager {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_on(system: Arc<dyn System>, path: &Path, from_event_id: u64) -> Result<Self, Error> {
-        let directory = match system.open_directory(path, true) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Error::NotFound(format!("{}: no such directory", path.display())));
-            }
-            other => other.at("open", path, "")?,
-        };
+        let directory = open_log(&*system, path)?;
         let catalog = Catalog::default();
         let mut reader = Self {
             system,
@@ -81,9 +77,8 @@ impl Manager {
             clean_end: None,
         };
         reader.seek(from_event_id)?;
-        let identity = crate::storage::read_small_file(&*reader.directory, crate::format::ID_FILE, 64)?;
-        if reader.segment.is_none() && identity.is_none() {
-            return Err(Error::NotFound(format!("{}: no log there", path.display())));
+        if reader.segment.is_none() {
+            hold_begun(&*reader.directory)?;
         }
         Ok(reader)
     }
@@ -320,8 +315,7 @@ impl Manager {
             );
         }
         if self.limit.is_none() && !later_in_use && self.clean_end != Some(segment.place()) {
-            let meta = read_small_file(&*self.directory, META_FILE, META_BYTES)?;
-            let durable = meta.and_then(|bytes| MetaPosition::from_bytes(&bytes)).unwrap_or_default().last_event_id;
+            let durable = read_meta(&*self.directory)?.last_event_id;
             if last < durable {
                 let detail = format!("event {durable} was durable, the last one here is {last}");
                 return Err(segment.corrupt(Reason::BelowMeta, detail));

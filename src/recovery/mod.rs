@@ -13,7 +13,32 @@ mod segment_preloader;
 mod segment_reader;
 mod verify;
 
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::segment::{Identity, read_identity};
+use crate::storage::{Directory, Place, System};
+
 pub use error::Error;
 pub use manager::Manager;
 pub use salvage::{Gap, Item, Salvager};
 pub use verify::{Fault, VerifyReport, verify, verify_on};
+
+/// Opens a log directory to be read.
+fn open_log(system: &dyn System, path: &Path) -> Result<Arc<dyn Directory>, Error> {
+    match system.open_directory(path, true) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Error::NotFound(format!("{}: no such directory", path.display())))
+        }
+        other => Ok(other.at("open", path, "")?),
+    }
+}
+
+/// A directory without a segment is a log only if a recorder has begun one there.
+fn hold_begun(directory: &dyn Directory) -> Result<(), Error> {
+    match read_identity(directory)? {
+        Identity::Missing => Err(Error::NotFound(format!("{}: no log there", directory.path().display()))),
+        Identity::Damaged | Identity::Known(_) => Ok(()),
+    }
+}

@@ -13,12 +13,10 @@ use std::sync::Arc;
 use super::durable_limit::durable_limit;
 use super::error::Error;
 use super::segment_reader::{Before, Round, SegmentReader};
-use crate::format::{
-    Event, META_BYTES, META_FILE, MetaPosition, Reason, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName,
-    SegmentNameKind, u32_at, u64_at,
-};
-use crate::segment::{Catalog, Corruption};
-use crate::storage::{Access, Directory, Place, RealSystem, System, read_small_file};
+use crate::format::{Event, Reason, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName, SegmentNameKind, u32_at, u64_at};
+use crate::recovery::{hold_begun, open_log};
+use crate::segment::{Catalog, Corruption, read_meta};
+use crate::storage::{Access, Directory, Place, RealSystem, System};
 
 /// What a verification found.
 #[derive(Clone, Debug, Default)]
@@ -69,15 +67,9 @@ pub fn verify(path: &Path) -> Result<VerifyReport, Error> {
 /// # Errors
 /// As [`verify`].
 pub fn verify_on(system: Arc<dyn System>, path: &Path) -> Result<VerifyReport, Error> {
-    let directory = match system.open_directory(path, true) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::NotFound(format!("{}: no such directory", path.display())));
-        }
-        other => other.at("open", path, "")?,
-    };
+    let directory = open_log(&*system, path)?;
     // Whatever happens meanwhile, this much must be there.
-    let meta = read_small_file(&*directory, META_FILE, META_BYTES)?;
-    let meta = meta.and_then(|bytes| MetaPosition::from_bytes(&bytes)).unwrap_or_default().last_event_id;
+    let meta = read_meta(&*directory)?.last_event_id;
     let durable = durable_limit(&*system, &*directory)?.unwrap_or(0).max(meta);
     let mut verification = Verification { system, directory, durable, report: VerifyReport::default() };
     verification.run()?;
@@ -106,9 +98,8 @@ struct Counted {
 impl Verification {
     fn run(&mut self) -> Result<(), Error> {
         let mut catalog = Catalog::read(&*self.directory)?;
-        let identity = read_small_file(&*self.directory, crate::format::ID_FILE, 64)?;
-        if catalog.indices().is_empty() && identity.is_none() {
-            return Err(Error::NotFound(format!("{}: no log there", self.directory.path().display())));
+        if catalog.indices().is_empty() {
+            hold_begun(&*self.directory)?;
         }
         for (first, last) in catalog.missing() {
             self.note_missing(&catalog, first, last);

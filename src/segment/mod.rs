@@ -7,6 +7,7 @@ mod catalog;
 mod error;
 mod frozen_segment;
 mod hot_segment;
+mod log_files;
 mod scan;
 mod sealed;
 
@@ -15,5 +16,6 @@ pub use catalog::Catalog;
 pub use error::{Corruption, Error};
 pub use frozen_segment::{BLOCKS_PER_FRAME, FrozenSegment};
 pub use hot_segment::{HotSegment, SegmentState};
+pub use log_files::{Identity, read_identity, read_meta};
 pub use scan::{EndBlock, MOST_UNSYNCED_BYTES, SegmentScan, scan_segment};
 pub use sealed::{SealedWalk, verify_frozen, verify_hot};

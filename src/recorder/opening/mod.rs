@@ -37,11 +37,9 @@ use super::shared::{Parts, Shared};
 use super::worker::{
     FlusherRings, FreedSlot, MetaCoordinator, PreparerStart, SegmentFlusher, SegmentMaintainer, SegmentPreparer,
 };
-use crate::format::{Geometry, Id128, MetaPosition};
-use crate::segment::Catalog;
-use crate::storage::{
-    Directory, DirectoryAttributes, Place, SlotSegment, StageIdentity, System, read_small_file, replace_file,
-};
+use crate::format::{Geometry, Id128};
+use crate::segment::{Catalog, Identity, read_identity, read_meta};
+use crate::storage::{Directory, DirectoryAttributes, Place, SlotSegment, StageIdentity, System, replace_file};
 use crate::sync::Worker;
 use crate::telemetry::{Count, Moment, Telemetry, Timing, timed_ring};
 
@@ -213,13 +211,12 @@ fn lock_log(system: Arc<dyn System>, path: &Path, config: &Config) -> Result<Loc
 
 /// The log's identity; without it the stage could not be found, so a damaged one is an error.
 fn read_id(directory: &dyn Directory, config: &Config) -> Result<Option<Id128>, Error> {
-    let Some(bytes) = read_small_file(directory, crate::format::ID_FILE, 64)? else { return Ok(None) };
-    let text = std::str::from_utf8(&bytes).ok().and_then(|text| text.strip_suffix('\n'));
-    match text.and_then(Id128::parse) {
-        None => {
+    match read_identity(directory)? {
+        Identity::Missing => Ok(None),
+        Identity::Known(id) => Ok(Some(id)),
+        Identity::Damaged => {
             damaged(directory, crate::format::ID_FILE, "it does not hold the log's identity", config).map(|()| None)
         }
-        id => Ok(id),
     }
 }
 
@@ -236,9 +233,4 @@ fn damaged(directory: &dyn Directory, name: &str, what: &'static str, config: &C
 fn write_id(directory: &dyn Directory, id: Id128) -> Result<(), Error> {
     let line = format!("{id}\n");
     Ok(replace_file(directory, crate::format::ID_FILE, crate::format::ID_TEMP_FILE, line.as_bytes())?)
-}
-
-fn read_meta(directory: &dyn Directory) -> Result<MetaPosition, Error> {
-    let bytes = read_small_file(directory, crate::format::META_FILE, crate::format::META_BYTES)?;
-    Ok(bytes.and_then(|bytes| MetaPosition::from_bytes(&bytes)).unwrap_or_default())
 }

@@ -20,11 +20,10 @@ use self::segment::{SalvageSegment, Step};
 use super::durable_limit::durable_limit;
 use super::error::Error;
 use super::segment_reader::{Before, SegmentReader, Target};
-use crate::format::{
-    BLOCK_BYTES, Event, Geometry, ID_FILE, META_BYTES, META_FILE, MetaPosition, Reason, SEGMENT_HEADER_BYTES,
-};
-use crate::segment::Catalog;
-use crate::storage::{Directory, Place, RealSystem, System, read_small_file};
+use crate::format::{BLOCK_BYTES, Event, Geometry, Reason, SEGMENT_HEADER_BYTES};
+use crate::recovery::{hold_begun, open_log};
+use crate::segment::{Catalog, read_meta};
+use crate::storage::{Directory, RealSystem, System};
 
 /// A range that was passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,12 +117,7 @@ impl Salvager {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_on(system: Arc<dyn System>, path: &Path, from_event_id: u64) -> Result<Self, Error> {
-        let directory = match system.open_directory(path, true) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Error::NotFound(format!("{}: no such directory", path.display())));
-            }
-            other => other.at("open", path, "")?,
-        };
+        let directory = open_log(&*system, path)?;
         let mut salvager = Self {
             system,
             directory,
@@ -144,9 +138,8 @@ impl Salvager {
             told: 0,
         };
         salvager.go_to(Target::Id(from_event_id))?;
-        let identity = read_small_file(&*salvager.directory, ID_FILE, 64)?;
-        if salvager.catalog.indices().is_empty() && identity.is_none() {
-            return Err(Error::NotFound(format!("{}: no log there", path.display())));
+        if salvager.catalog.indices().is_empty() {
+            hold_begun(&*salvager.directory)?;
         }
         Ok(salvager)
     }
@@ -382,8 +375,7 @@ impl Salvager {
     /// At the log's end: ranges that something must have filled are told, the rest is its tail.
     fn tail(&mut self, index: u32) -> Result<bool, Error> {
         let sealed = self.segment.as_ref().is_some_and(|segment| segment.seal.is_some() || !segment.header_holds);
-        let meta = read_small_file(&*self.directory, META_FILE, META_BYTES)?;
-        let meta = meta.and_then(|bytes| MetaPosition::from_bytes(&bytes)).unwrap_or_default().last_event_id;
+        let meta = read_meta(&*self.directory)?.last_event_id;
         let durable = self.limit.unwrap_or(0).max(meta);
         let short = durable > self.high && durable > self.told;
         if short && self.pending.is_empty() {
