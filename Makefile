@@ -27,7 +27,7 @@ STATES ?= 1000000
 SEED ?=
 MESSAGES ?=
 
-.PHONY: help run test check header bench bench-telemetry kill9 power library examples-c compilers clean
+.PHONY: help run tools test check header bench bench-telemetry kill9 power library examples-c compilers clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,7 +53,10 @@ run: examples-c ## a day of an engine: record, kill -9, recover, replay, compare
 	$(EXAMPLES)/run_day --engine $(EXAMPLES)/engine --itch-gen $(EXAMPLES)/itch_gen --work $(TARGET)/run \
 	  $(if $(MESSAGES),--messages $(MESSAGES)) $(if $(SEED),--seed $(SEED))
 
-test: ## check, then every test (campaigns in their short, seeded form)
+tools: ## install what the tests need and this machine lacks (apt-get, as root)
+	@tests/install_tools.sh
+
+test: tools ## check, then every test (campaigns in their short, seeded form)
 	@echo "make test: format, lints, documents, header, symbols, architecture; then all tests of core and C face,"
 	@echo "           and the kill -9 and power-cut campaigns in their short form. Figures and seeds are printed."
 	@$(MAKE) --no-print-directory check
