@@ -114,6 +114,7 @@ subjects! {
     model: "model", Disk;
     model_on_tmpfs: "model", SharedMemory;
     misuse: "misuse", Disk;
+    prewritten: "prewritten", Disk;
 }
 
 /// No system call, no page fault, no allocation; see tests/c/hot_path.c.

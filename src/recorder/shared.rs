@@ -78,6 +78,8 @@ pub(crate) struct Shared {
     poisoned: AtomicBool,
     cause: Mutex<Option<String>>,
     closing: AtomicBool,
+    /// The flusher writes or syncs: other writing can wait. A hint.
+    flushing: CachePadded<AtomicBool>,
     /// Which workers are waiting for space.
     pub(crate) no_space: AtomicU32,
     /// Everything up to this id is wanted durable now.
@@ -129,6 +131,7 @@ impl Shared {
             poisoned: AtomicBool::new(false),
             cause: Mutex::new(None),
             closing: AtomicBool::new(false),
+            flushing: CachePadded::default(),
             no_space: AtomicU32::new(0),
             sync_target: AtomicU64::new(0),
             retention_floor,
@@ -185,6 +188,16 @@ impl Shared {
         self.durable.store(position.last_event_id, Ordering::Release);
         self.telemetry.take_durable(position.last_event_id);
         self.wake_waiting();
+    }
+
+    /// The flusher's word that the disk is its own for now, or not any more.
+    pub(crate) fn set_flushing(&self, flushing: bool) {
+        self.flushing.store(flushing, Ordering::Relaxed);
+    }
+
+    /// Whether the flusher is at work on the disk.
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.flushing.load(Ordering::Relaxed)
     }
 
     fn wake_waiting(&self) {

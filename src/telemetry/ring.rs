@@ -39,6 +39,18 @@ impl<T> Producer<T> {
             value
         })
     }
+
+    /// Values in the ring that nobody has taken yet; may shrink at any time.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// Whether the ring was empty a moment ago.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
 }
 
 impl<T> Consumer<T> {

@@ -214,8 +214,26 @@ impl SegmentFlusher {
         let shared = Arc::clone(&self.shared);
         let slot = shared.slot(front.active.segment.slot);
         let begin = finalize(slot, front, target, tail, self.link, &shared.telemetry);
+        shared.set_flushing(true);
+        let outcome = self.write_and_sync(slot, front, begin, Geometry::end_offset(target));
+        shared.set_flushing(false);
+        if !outcome? {
+            return Ok(0);
+        }
+        front.tail_done = tail;
+        front.staged.durable_slots = target;
+        front.staged.last_event_id = slot.event_id(target - 1);
+        shared.telemetry.count(Count::EventsDurable, u64::from(target - front.active.progress.durable_slots));
+        front.active.progress = front.staged;
+        shared.set_durable(front.active.segment.slot, position(&front.active));
+        Ok(1)
+    }
+
+    /// Makes the file's bytes below `end` durable, of which those below `begin` are; `false` when the disk was full.
+    fn write_and_sync(&mut self, slot: &Slot, front: &Front, begin: usize, end: usize) -> Result<bool, WorkerError> {
+        let shared = Arc::clone(&self.shared);
         let begun = Moment::now();
-        match self.write(slot, front, begin, Geometry::end_offset(target)) {
+        match self.write(slot, front, begin, end) {
             Err(error) if may_retry_write(&error) => {
                 let no_space = error.is_no_space().then(|| error.to_string());
                 if let Some(text) = no_space {
@@ -223,7 +241,7 @@ impl SegmentFlusher {
                 }
                 shared.telemetry.count(Count::WriteRetries, 1);
                 // The headers made so far stay in the stage; the next try writes the same range again.
-                return Ok(0);
+                return Ok(false);
             }
             other => other?,
         }
@@ -233,13 +251,7 @@ impl SegmentFlusher {
         front.active.segment.file.sync_data().at("sync", shared.directory.path(), &name)?;
         shared.telemetry.record_since(Timing::Sync, begun);
         shared.set_no_space(NO_SPACE_FLUSHER, None);
-        front.tail_done = tail;
-        front.staged.durable_slots = target;
-        front.staged.last_event_id = slot.event_id(target - 1);
-        shared.telemetry.count(Count::EventsDurable, u64::from(target - front.active.progress.durable_slots));
-        front.active.progress = front.staged;
-        shared.set_durable(front.active.segment.slot, position(&front.active));
-        Ok(1)
+        Ok(true)
     }
 
     /// Writes the pages that cover `begin..end`; bytes above `end` in the last page go out as zeros.

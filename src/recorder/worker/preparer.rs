@@ -4,9 +4,14 @@
 //! touched. Slots are used again last-freed first, so that the stage stays in cache. A full disk is waited out, and so is a
 //! maintainer that freezes slower than segments are written.
 //!
-//! Crash story: the file is made as `.new`, allocated, its header synced, renamed without replacing, the directory synced; so a
-//! `.wal` with a bad header is never a torn creation, and segment N's name is durable before N+1's is made. Empty prepared segments
-//! of an earlier recorder are taken over: their header is written anew, with a new creation time, before they are used.
+//! While the prepared ring is at least half full, a new file is also written full of zeros: the first write to an extent that is only
+//! allocated makes the flusher's sync wait for the file system's journal. One piece a duty cycle, and none while the flusher is at
+//! work. When the ring falls below half, the rest stays allocated only: a segment at once is worth more than a faster one.
+//!
+//! Crash story: the file is made as `.new`, allocated, zeroed, its header synced, renamed without replacing, the directory synced; so
+//! a `.wal` with a bad header is never a torn creation, and segment N's name is durable before N+1's is made. Allocated or written,
+//! what is above the header reads as zeros. Empty prepared segments of an earlier recorder are taken over: their header is written
+//! anew, with a new creation time, before they are used.
 //!
 //! Serves `docs/FORMAT.md`, "Names" and "Segment header".
 #![allow(unsafe_code, reason = "zeroes and initializes slots that are the preparer's by the stage's rule")]
@@ -27,6 +32,10 @@ use crate::telemetry::{Consumer, Count, Moment, Producer, Timing};
 
 const RETRY_SLEEP: Duration = Duration::from_millis(5);
 const IDLE_SLEEP: Duration = Duration::from_secs(1);
+/// So long a piece of zeros waits for the flusher.
+const YIELD_SLEEP: Duration = Duration::from_micros(50);
+/// Zeros written in one duty cycle: the flusher may have to wait for so many.
+const ZERO_BYTES: usize = 128 << 10;
 
 /// What the preparer goes on from.
 #[derive(Debug)]
@@ -47,7 +56,28 @@ pub(crate) struct SegmentPreparer {
     prepared: Producer<PreparedSegment>,
     freed: Consumer<FreedSlot>,
     start: PreparerStart,
+    making: Option<Making>,
     header_page: PageBuffer,
+    zeros: PageBuffer,
+}
+
+/// A file on its way: allocated, without a header of its own yet.
+#[derive(Debug)]
+struct Making {
+    file: Box<dyn File>,
+    header: SegmentHeader,
+    begin: Moment,
+    /// Bytes from the start that are written.
+    zeroed_bytes: usize,
+    /// It has its name: an empty segment of an earlier recorder.
+    named: bool,
+}
+
+impl Making {
+    fn name(&self) -> String {
+        let kind = if self.named { SegmentNameKind::Hot } else { SegmentNameKind::New };
+        SegmentName::new(self.header.segment_index, kind).to_string()
+    }
 }
 
 impl SegmentPreparer {
@@ -57,7 +87,9 @@ impl SegmentPreparer {
         freed: Consumer<FreedSlot>,
         start: PreparerStart,
     ) -> Self {
-        Self { shared, prepared, freed, start, header_page: PageBuffer::zeroed(PAGE_BYTES) }
+        let header_page = PageBuffer::zeroed(PAGE_BYTES);
+        let zeros = PageBuffer::zeroed(ZERO_BYTES);
+        Self { shared, prepared, freed, start, making: None, header_page, zeros }
     }
 
     /// One above the last segment made.
@@ -65,41 +97,128 @@ impl SegmentPreparer {
         self.start.next_index
     }
 
-    /// Prepares one segment; 0 when there is no slot, no space, or too many wait to be frozen.
-    fn prepare_next(&mut self) -> Result<usize, WorkerError> {
+    /// One step towards the next segment; 0 when there is no slot, no space, too many wait to be frozen, or the flusher is at work.
+    fn step(&mut self) -> Result<usize, WorkerError> {
+        let Some(mut making) = self.making.take().map_or_else(|| self.begin(), |making| Ok(Some(making)))? else {
+            return Ok(0);
+        };
+        if self.wants_zeros(&making) {
+            let done = if self.shared.is_flushing() { Ok(0) } else { self.write_zeros(&mut making).map(|()| 1) };
+            return match done {
+                Ok(done) => {
+                    self.making = Some(making);
+                    Ok(done)
+                }
+                Err(error) => self.give_up(&making, error),
+            };
+        }
+        match self.finish_file(&making) {
+            Ok(()) => self.hand_on(making).map(|()| 1),
+            Err(error) => self.give_up(&making, error),
+        }
+    }
+
+    /// Whether the file is to be written with more zeros: it is new, and the append thread has enough segments before it.
+    fn wants_zeros(&self, making: &Making) -> bool {
+        let enough = 2 * self.prepared.len() >= self.shared.stage.slots().len();
+        enough && !making.named && making.zeroed_bytes < self.shared.geometry.padded_bytes()
+    }
+
+    /// Begins the next segment, when there is a slot for it and room in the log.
+    fn begin(&mut self) -> Result<Option<Making>, WorkerError> {
         while let Some(freed) = self.freed.pop() {
             self.start.free.push(freed);
         }
-        let Some(free) = self.start.free.last().copied() else { return Ok(0) };
+        if self.start.free.is_empty() {
+            return Ok(None);
+        }
         let index = self.start.next_index;
         if index == u32::MAX {
             self.shared.set_no_space(NO_SPACE_PREPARER, Some("segment indices are used up"));
-            return Ok(0);
+            return Ok(None);
         }
         if !self.shared.has_room_for(index) {
             // The maintainer rings when it has frozen one.
-            return Ok(0);
+            return Ok(None);
         }
         let begin = Moment::now();
         let created_ts_ns = self.shared.system.realtime_ns().max(self.start.newest_created_ts_ns.saturating_add(1));
         let header = SegmentHeader { segment_index: index, created_ts_ns, seal: None };
-        let file = match self.make_file(&header) {
-            // Nothing but a sync is final: everything else is undone and tried again when there is space.
-            Err(error) if may_retry_write(&error) && !error.operation.starts_with("sync") => {
-                self.shared.set_no_space(NO_SPACE_PREPARER, Some(&error.to_string()));
-                return Ok(0);
-            }
-            other => other?,
+        let named = self.start.empty.contains(&index);
+        let file = match self.make_file(index, named) {
+            Err(error) => return self.wait_for_space(error).map(|_| None),
+            Ok(file) => file,
         };
+        let making = Making { file, header, begin, zeroed_bytes: 0, named };
+        match self.allocate(&making) {
+            Ok(()) => Ok(Some(making)),
+            Err(error) => self.give_up(&making, error).map(|_| None),
+        }
+    }
+
+    fn make_file(&self, index: u32, named: bool) -> Result<Box<dyn File>, storage::Error> {
+        let directory = &*self.shared.directory;
+        let path = directory.path();
+        if named {
+            let name = SegmentName::new(index, SegmentNameKind::Hot).to_string();
+            return directory.open_file(&name, Access::WriteDirect).at("open", path, &name);
+        }
+        let name = SegmentName::new(index, SegmentNameKind::New).to_string();
+        match directory.create_file(&name, Access::WriteDirect) {
+            // Left by a try that found no space, or could not be removed then.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                directory.remove_file(&name).at("remove", path, &name)?;
+                directory.create_file(&name, Access::WriteDirect).at("create", path, &name)
+            }
+            other => other.at("create", path, &name),
+        }
+    }
+
+    fn allocate(&self, making: &Making) -> Result<(), storage::Error> {
+        let (path, name) = (self.shared.directory.path(), making.name());
+        let bytes = self.shared.geometry.padded_bytes() as u64;
+        if making.file.attributes().at("stat", path, &name)?.bytes > bytes {
+            making.file.set_len(bytes).at("cut", path, &name)?;
+        }
+        making.file.allocate(bytes).at("allocate", path, &name)
+    }
+
+    fn write_zeros(&self, making: &mut Making) -> Result<(), storage::Error> {
+        let zeroed = making.zeroed_bytes;
+        let piece = ZERO_BYTES.min(self.shared.geometry.padded_bytes() - zeroed);
+        let written = making.file.write_all_at(&self.zeros[..piece], zeroed as u64);
+        written.at("write", self.shared.directory.path(), &making.name())?;
+        making.zeroed_bytes = zeroed + piece;
+        Ok(())
+    }
+
+    /// Header, sync, name.
+    fn finish_file(&mut self, making: &Making) -> Result<(), storage::Error> {
+        self.header_page[..SEGMENT_HEADER_BYTES].copy_from_slice(&making.header.to_bytes());
+        let directory = &*self.shared.directory;
+        let (path, name) = (directory.path(), making.name());
+        making.file.write_all_at(&self.header_page, 0).at("write", path, &name)?;
+        making.file.sync_data().at("sync", path, &name)?;
+        if !making.named {
+            let hot = SegmentName::new(making.header.segment_index, SegmentNameKind::Hot).to_string();
+            directory.rename_new(&name, &hot).at("rename", path, &name)?;
+        }
+        directory.sync().at("sync directory", path, "")
+    }
+
+    /// The file is there: makes its slot Live and hands both to the append thread.
+    fn hand_on(&mut self, making: Making) -> Result<(), WorkerError> {
+        let Making { file, header, begin, .. } = making;
+        let free = self.start.free.pop().ok_or(WorkerError::Broken("a prepared segment without a slot"))?;
         self.shared.telemetry.record_since(Timing::OpenNew, begin);
-        self.start.free.pop();
-        self.start.next_index = index + 1;
-        self.start.newest_created_ts_ns = created_ts_ns;
-        self.start.empty.remove(&index);
+        self.start.next_index = header.segment_index + 1;
+        self.start.newest_created_ts_ns = header.created_ts_ns;
+        self.start.empty.remove(&header.segment_index);
         self.shared.set_no_space(NO_SPACE_PREPARER, None);
         let geometry = self.shared.geometry;
         let slot = self.shared.slot(free.slot);
-        let segment = SlotSegment { segment_index: index, created_ts_ns, geometry };
+        let segment =
+            SlotSegment { segment_index: header.segment_index, created_ts_ns: header.created_ts_ns, geometry };
         // SAFETY: the slot came back from the flusher, or was never used: it is Free and the preparer's.
         unsafe {
             slot.bytes_mut(0, free.used_bytes).fill(0);
@@ -110,51 +229,25 @@ impl SegmentPreparer {
         // Counted before anyone can take it: no step of a segment's life is counted before the one it follows.
         self.shared.telemetry.count(Count::SegmentsPrepared, 1);
         self.shared.telemetry.record_since(Timing::Prepare, begin);
-        self.prepared.push(prepared).map_err(|_| WorkerError::Broken("more prepared segments than slots"))?;
-        Ok(1)
+        self.prepared.push(prepared).map_err(|_| WorkerError::Broken("more prepared segments than slots"))
     }
 
-    fn make_file(&mut self, header: &SegmentHeader) -> Result<Box<dyn File>, storage::Error> {
-        self.header_page[..SEGMENT_HEADER_BYTES].copy_from_slice(&header.to_bytes());
-        let index = header.segment_index;
-        let directory = Arc::clone(&self.shared.directory);
-        let path = directory.path();
-        let name = SegmentName::new(index, SegmentNameKind::Hot).to_string();
-        if self.start.empty.contains(&index) {
-            let file = directory.open_file(&name, Access::WriteDirect).at("open", path, &name)?;
-            self.fill(&*file, &name)?;
-            directory.sync().at("sync directory", path, "")?;
-            return Ok(file);
-        }
-        let new_name = SegmentName::new(index, SegmentNameKind::New).to_string();
-        let file = match directory.create_file(&new_name, Access::WriteDirect) {
-            // Left by a try that found no space, or could not be removed then.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                directory.remove_file(&new_name).at("remove", path, &new_name)?;
-                directory.create_file(&new_name, Access::WriteDirect).at("create", path, &new_name)?
-            }
-            other => other.at("create", path, &new_name)?,
-        };
-        if let Err(error) = self.fill(&*file, &new_name) {
-            drop(file);
+    /// Takes a file that could not be made away again, and waits for space if that is the cause.
+    fn give_up(&self, making: &Making, error: storage::Error) -> Result<usize, WorkerError> {
+        if !making.named {
             // Gives the space back; failing that, the next try finds the file.
-            let _ = directory.remove_file(&new_name);
-            return Err(error);
+            let _ = self.shared.directory.remove_file(&making.name());
         }
-        directory.rename_new(&new_name, &name).at("rename", path, &new_name)?;
-        directory.sync().at("sync directory", path, "")?;
-        Ok(file)
+        self.wait_for_space(error)
     }
 
-    fn fill(&self, file: &dyn File, name: &str) -> Result<(), storage::Error> {
-        let path = self.shared.directory.path();
-        let bytes = self.shared.geometry.padded_bytes() as u64;
-        if file.attributes().at("stat", path, name)?.bytes > bytes {
-            file.set_len(bytes).at("cut", path, name)?;
+    /// Nothing but a sync is final: everything else is tried again when there is space.
+    fn wait_for_space(&self, error: storage::Error) -> Result<usize, WorkerError> {
+        if !may_retry_write(&error) || error.operation.starts_with("sync") {
+            return Err(error.into());
         }
-        file.allocate(bytes).at("allocate", path, name)?;
-        file.write_all_at(&self.header_page, 0).at("write", path, name)?;
-        file.sync_data().at("sync", path, name)
+        self.shared.set_no_space(NO_SPACE_PREPARER, Some(&error.to_string()));
+        Ok(0)
     }
 }
 
@@ -163,15 +256,23 @@ impl Worker for SegmentPreparer {
     const NAME: &'static str = "walrec-prepare";
 
     fn do_work(&mut self) -> Result<usize, WorkerError> {
-        if self.shared.is_poisoned() { Ok(0) } else { self.prepare_next() }
+        if self.shared.is_poisoned() { Ok(0) } else { self.step() }
     }
 
     fn on_close(&mut self) -> Result<(), WorkerError> {
+        // A half-made file is no part of the log. One that cannot be removed, the next open removes.
+        if let Some(making) = self.making.take().filter(|making| !making.named) {
+            let _ = self.shared.directory.remove_file(&making.name());
+        }
         Ok(())
     }
 
     fn idle_sleeps(&self) -> (Duration, Duration) {
-        let sleep = if self.start.free.is_empty() { IDLE_SLEEP } else { RETRY_SLEEP };
+        let sleep = match self.making {
+            Some(_) => YIELD_SLEEP,
+            None if self.start.free.is_empty() => IDLE_SLEEP,
+            None => RETRY_SLEEP,
+        };
         (sleep, sleep)
     }
 }
