@@ -174,38 +174,42 @@ impl Slot {
         unsafe { std::slice::from_raw_parts_mut(self.image().as_ptr().add(begin), end - begin) }
     }
 
-    /// Takes the slot out of use: from here on the page says nothing to recovery.
+    /// Takes the slot out of use: from here on the page says nothing to recovery, and to readers only what is durable.
     pub fn set_free(&self) {
         // Release: what the slot held was made durable before it is forgotten.
         self.atomic_u32(at::STATE).store(FREE, Ordering::Release);
     }
 
-    /// Gives a free slot its identity and makes it Live, with `published` events in its image already, which follow
-    /// `previous_last_event_id`.
+    /// Gives a free slot its recorder's identity: from here on its page tells readers how far the log is durable, Free or Live.
     ///
     /// # Safety
-    /// The slot is Free, the caller its preparer.
-    pub unsafe fn set_live(
-        &self,
-        identity: &StageIdentity,
-        segment: &SlotSegment,
-        published: u32,
-        previous_last_event_id: u64,
-    ) {
-        // SAFETY: the control page of a Free slot is the preparer's; the words shared as atomics are not in this part.
+    /// The slot is Free, and nobody else uses it yet.
+    pub unsafe fn set_identity(&self, identity: &StageIdentity, durable_event_id: u64) {
+        // SAFETY: the control page of a Free slot is the opener's; the words shared as atomics are not in this part.
         let page = unsafe { std::slice::from_raw_parts_mut(self.mapping.as_ptr(), at::PREVIOUS_LAST) };
         let mut put = |offset: usize, bytes: &[u8]| page[offset..offset + bytes.len()].copy_from_slice(bytes);
-        put(at::MAGIC, &MAGIC.to_le_bytes());
         put(at::LAYOUT, &LAYOUT.to_le_bytes());
         put(at::BOOT, &identity.boot.0);
         put(at::INCARNATION, &identity.incarnation.0);
         put(at::DEVICE, &identity.directory.device.to_le_bytes());
         put(at::INODE, &identity.directory.inode.to_le_bytes());
+        put(at::MAGIC, &MAGIC.to_le_bytes());
+        self.durable_event_id().store(durable_event_id, Ordering::Release);
+    }
+
+    /// Makes a free slot of this recorder Live, with `published` events in its image already, which follow `previous_last_event_id`.
+    /// The durable id that its page tells stays.
+    ///
+    /// # Safety
+    /// The slot is Free and has its identity, the caller is its preparer.
+    pub unsafe fn set_live(&self, segment: &SlotSegment, published: u32, previous_last_event_id: u64) {
+        // SAFETY: the control page of a Free slot is the preparer's; the words shared as atomics are not in this part.
+        let page = unsafe { std::slice::from_raw_parts_mut(self.mapping.as_ptr(), at::PREVIOUS_LAST) };
+        let mut put = |offset: usize, bytes: &[u8]| page[offset..offset + bytes.len()].copy_from_slice(bytes);
         put(at::SEGMENT_INDEX, &segment.segment_index.to_le_bytes());
         put(at::NUM_BLOCKS, &segment.geometry.num_blocks().to_le_bytes());
         put(at::CREATED, &segment.created_ts_ns.to_le_bytes());
         self.previous_last_event_id().store(previous_last_event_id, Ordering::Relaxed);
-        self.durable_event_id().store(0, Ordering::Relaxed);
         self.poison().store(0, Ordering::Relaxed);
         self.written().store(0, Ordering::Relaxed);
         self.published().store(u64::from(published), Ordering::Relaxed);
@@ -223,8 +227,15 @@ impl Slot {
 /// What a control page read from a file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ControlPage {
-    /// Nothing: free, or never used.
-    Free,
+    /// Nothing: never used.
+    Unused,
+    /// No segment's image; a recorder's slot all the same.
+    Free {
+        /// Whose it is.
+        identity: StageIdentity,
+        /// Id of the last durable event.
+        durable_event_id: u64,
+    },
     /// Written by a library with another layout.
     UnknownLayout(u32),
     /// A segment's image. Counts and ids are claims, to be checked against geometry and order.
@@ -253,33 +264,34 @@ pub struct LivePage {
 }
 
 impl ControlPage {
-    /// Reads the page of a slot's file; a file too short for one says nothing.
+    /// Reads the page of a slot's file; a file too short for one is unused.
     ///
     /// # Errors
     /// The file's.
     pub fn read(file: &dyn File) -> io::Result<Self> {
         let mut page = [0_u8; PAGE_BYTES];
         if file.read_up_to(&mut page, 0)? < PAGE_BYTES {
-            return Ok(Self::Free);
+            return Ok(Self::Unused);
         }
         let word = |offset: usize| crate::format::u64_at(&page, offset);
         let half = |offset: usize| crate::format::u32_at(&page, offset);
         let id = |offset: usize| Id128(crate::format::array_at(&page, offset));
         if word(at::MAGIC) != MAGIC {
-            return Ok(Self::Free);
+            return Ok(Self::Unused);
         }
         if half(at::LAYOUT) != LAYOUT {
             return Ok(Self::UnknownLayout(half(at::LAYOUT)));
         }
+        let identity = StageIdentity {
+            boot: id(at::BOOT),
+            incarnation: id(at::INCARNATION),
+            directory: DirectoryIdentity { device: word(at::DEVICE), inode: word(at::INODE) },
+        };
         if half(at::STATE) != LIVE {
-            return Ok(Self::Free);
+            return Ok(Self::Free { identity, durable_event_id: word(at::DURABLE) });
         }
         Ok(Self::Live(LivePage {
-            identity: StageIdentity {
-                boot: id(at::BOOT),
-                incarnation: id(at::INCARNATION),
-                directory: DirectoryIdentity { device: word(at::DEVICE), inode: word(at::INODE) },
-            },
+            identity,
             segment_index: half(at::SEGMENT_INDEX),
             num_blocks: half(at::NUM_BLOCKS),
             created_ts_ns: word(at::CREATED),

@@ -20,6 +20,9 @@ pub struct Figures {
     pub(super) both_forms: u64,
     pub(super) leaving: u64,
     pub(super) retired: u64,
+    pub(super) faulty: u64,
+    pub(super) full: u64,
+    pub(super) stages_gone: u64,
 }
 
 impl Figures {
@@ -37,6 +40,9 @@ impl Figures {
         self.both_forms += other.both_forms;
         self.leaving += other.leaving;
         self.retired += other.retired;
+        self.faulty += other.faulty;
+        self.full += other.full;
+        self.stages_gone += other.stages_gone;
     }
 
     pub(super) fn look_at(&mut self, system: &SimulatedSystem) {
@@ -62,6 +68,9 @@ impl Figures {
             (self.both_forms, "segments in both forms"),
             (self.leaving, "segments on their way out"),
             (self.retired, "logs whose front was retired"),
+            (self.faulty, "sessions in which calls had failed"),
+            (self.full, "recoveries on a full disk"),
+            (self.stages_gone, "stages taken away"),
         ] {
             assert!(count > 0, "the campaign saw no {what}");
         }
@@ -74,7 +83,8 @@ impl fmt::Display for Figures {
             out,
             "{} states, 0 lost, 0 wrong; {} with a torn tail, {} recovered above the watermark, {} below the last append, {} with \
              the recovery cut short too, {} killed processes with {} events from the stage, {} cut during an open, {} written on, {} with \
-             frozen segments, {} with one in both forms, {} with one on its way out, {} without their front",
+             frozen segments, {} with one in both forms, {} with one on its way out, {} without their front, {} after calls that \
+             had failed, {} opened on a full disk, {} killed processes whose stage was taken away",
             self.states,
             self.cut_tails,
             self.above_durable,
@@ -87,7 +97,10 @@ impl fmt::Display for Figures {
             self.frozen,
             self.both_forms,
             self.leaving,
-            self.retired
+            self.retired,
+            self.faulty,
+            self.full,
+            self.stages_gone
         )
     }
 }

@@ -1,18 +1,22 @@
 //! A random session of a recorder on a simulated machine, and what every crash state of it must recover to.
 
 mod figures;
+mod judge;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use walrec::format::{Event, SegmentName, SegmentNameKind};
-use walrec::recorder::{self, Config, FullPolicy, Manager, OpenFlags, OpenReport, SegmentWriter, WorkerKind};
-use walrec::storage::simulated::{CrashOptions, Sectors, SimulatedSystem, Snapshot};
+use walrec::recorder::{self, AppendError, Config, FullPolicy, Manager, SegmentWriter, WorkerKind};
+use walrec::storage::simulated::{CrashOptions, OperationKind, Repeat, Sectors, SimulatedSystem, Snapshot};
 
 pub use figures::Figures;
+use judge::check;
 
 const LOG: &str = "/log";
+/// Where stages lie: at the default place, or at one of these.
+const STAGE_DIRS: [Option<&str>; 4] = [None, None, Some("/stages"), Some("/dev/shm")];
 /// Crash states played from one cut.
 const STATES_PER_CUT: u64 = 24;
 /// Cuts of one session.
@@ -145,6 +149,24 @@ fn config(session: u64) -> Config {
     }
 }
 
+/// What an engine may change from one opening to the next; the limits stay, since they say what must be there.
+fn reconfigure(config: &mut Config, random: &mut Random) {
+    config.num_blocks = random.pick(&[config.num_blocks, config.num_blocks, 16, 20, 33]);
+    config.stage_slots = random.pick(&[3, 4, 5]);
+    config.stage_dir = random.pick(&STAGE_DIRS).map(Into::into);
+}
+
+/// What is done to a session.
+#[derive(Clone, Copy)]
+struct Harm {
+    /// Calls may fail, and space may run out.
+    wanted: bool,
+    /// A fault was asked for, and may still have to strike.
+    pending: bool,
+    /// The disk's space has an end.
+    limited: bool,
+}
+
 /// A session under way.
 struct Session {
     system: SimulatedSystem,
@@ -153,19 +175,16 @@ struct Session {
     model: Model,
     recorder: Option<(SegmentWriter, Manager)>,
     opening: bool,
+    harm: Harm,
 }
 
 impl Session {
     fn new(session: u64) -> Self {
         let system = SimulatedSystem::new(session);
-        Self {
-            system,
-            config: config(session),
-            random: Random::new(session),
-            model: Model::default(),
-            recorder: None,
-            opening: false,
-        }
+        system.mount_memory("/stages");
+        let mut random = Random::new(session);
+        let harm = Harm { wanted: random.below(3) == 0, pending: false, limited: false };
+        Self { system, config: config(session), random, model: Model::default(), recorder: None, opening: false, harm }
     }
 
     /// Runs until the script ends or the machine is off; `false` when it went off.
@@ -200,26 +219,65 @@ impl Session {
                     let _ = writer.rotate();
                 }
             }
-            30..62 => drop(manager.step(WorkerKind::Flusher)),
-            62..80 => drop(manager.step(WorkerKind::Preparer)),
-            80..89 => {
+            30..61 => drop(manager.step(WorkerKind::Flusher)),
+            61..79 => drop(manager.step(WorkerKind::Preparer)),
+            79..88 => {
                 for _ in 0..self.random.below(5) {
                     drop(manager.step(WorkerKind::Maintainer));
                 }
             }
-            89..94 => drop(manager.step(WorkerKind::Meta)),
-            94..97 => drop(writer.rotate()),
-            97..98 => {
-                // Not a clean end when the machine goes off under it: then everything durable before must still be there.
-                let closed = manager.shutdown();
-                self.note_durable();
-                self.recorder = None;
-                assert!(closed.is_ok() || self.system.is_off(), "{closed:?}");
-            }
-            98 => kill(&self.system, self.recorder.take()),
+            88..92 => drop(manager.step(WorkerKind::Meta)),
+            92..95 => drop(writer.rotate()),
+            95..96 => drop(manager.set_retention_floor(self.random.below(self.model.last() + 2))),
+            96..97 => self.end(),
+            97..98 => kill(&self.system, self.recorder.take()),
+            _ if self.harm.wanted => self.do_harm(),
             _ => {}
         }
         self.note_durable();
+        // A poisoned recorder is good for nothing else.
+        if self.recorder.as_mut().is_some_and(|(writer, _)| writer.rotate() == Err(AppendError::Failed)) {
+            assert!(self.harm.pending || self.system.is_off(), "poisoned, and nothing had failed");
+            if self.random.below(2) == 0 { self.end() } else { kill(&self.system, self.recorder.take()) }
+        }
+    }
+
+    /// A close. Not a clean one when the machine goes off under it, or something fails: then everything durable must still be there.
+    fn end(&mut self) {
+        let Some((writer, manager)) = self.recorder.take() else { return };
+        let closed = manager.shutdown();
+        self.model.durable = self.model.durable.max(manager.durable_event_id());
+        assert!(closed.is_ok() || self.system.is_off() || self.harm.pending, "{closed:?}");
+        drop((writer, manager));
+    }
+
+    /// A call that will fail once, or a disk without space, or with space again.
+    fn do_harm(&mut self) {
+        self.harm.pending = true;
+        let kind = self.random.pick(&[
+            OperationKind::Write,
+            OperationKind::SyncData,
+            OperationKind::SyncData,
+            OperationKind::SyncDirectory,
+            OperationKind::Rename,
+            OperationKind::Create,
+            OperationKind::Remove,
+            OperationKind::Allocate,
+            OperationKind::SetLen,
+            OperationKind::Read,
+        ]);
+        match self.random.below(4) {
+            0 => {
+                let limit = self.random.pick(&[None, Some(0), Some(2 << 20)]);
+                self.harm.limited = limit.is_some();
+                self.system.set_space_limit(limit);
+            }
+            1 => self.system.shorten_write(1 + self.random.below(8), 512, Repeat::Once),
+            _ => {
+                let errno = self.random.pick(&[libc::EIO, libc::EIO, libc::ENOSPC, libc::EDQUOT]);
+                self.system.fail_next(kind, 1 + self.random.below(8), errno, Repeat::Once);
+            }
+        }
     }
 
     fn note_durable(&mut self) {
@@ -230,6 +288,9 @@ impl Session {
 
     fn open(&mut self) {
         self.opening = true;
+        if self.random.below(3) == 0 {
+            reconfigure(&mut self.config, &mut self.random);
+        }
         match open(&self.system, &self.config) {
             Ok(recorder) => {
                 assert_eq!(recorder.1.report().last_event_id, self.model.last(), "a killed process loses nothing");
@@ -237,7 +298,13 @@ impl Session {
                 self.note_durable();
                 self.opening = false;
             }
-            Err(error) => assert!(self.system.is_off(), "open: {error}"),
+            Err(error) => assert!(self.system.is_off() || self.harm.pending, "open: {error}"),
+        }
+        // The next one meets no fault of before.
+        if !self.system.is_off() && (self.recorder.is_none() || self.random.below(2) == 0) {
+            self.system.clear_faults();
+            self.system.set_space_limit(None);
+            (self.harm.pending, self.harm.limited) = (false, false);
         }
     }
 }
@@ -258,6 +325,7 @@ struct Cut {
     model: Model,
     config: Config,
     opening: bool,
+    harm: Harm,
 }
 
 fn run_to(session: u64, cut: u64) -> Cut {
@@ -268,9 +336,9 @@ fn run_to(session: u64, cut: u64) -> Cut {
     if !ended {
         run.note_durable();
     }
-    let opening = run.opening;
     kill(&run.system, run.recorder.take());
-    Cut { snapshot, model: run.model, config: run.config, opening }
+    let Session { model, config, opening, harm, .. } = run;
+    Cut { snapshot, model, config, opening, harm }
 }
 
 fn operations_of(session: u64) -> u64 {
@@ -320,24 +388,57 @@ fn play_from(cut: &Cut, case: &Case, figures: &mut Figures) {
         let mut random = Random::new(case.session ^ case.cut << 20 ^ case.state << 50);
         figures.states += 1;
         figures.in_open += u64::from(cut.opening);
+        figures.faulty += u64::from(cut.harm.pending);
         let mut model = cut.model.clone();
-        let killed = case.state % 12 == 11;
-        let system = if killed {
-            // The process alone died: everything that was appended is durable in the sense that counts.
-            model.durable = model.last();
+        let mut config = cut.config.clone();
+        let killed = matches!(case.state % 12, 10 | 11);
+        let mut system = if killed {
             figures.processes_killed += 1;
             cut.snapshot.process_crash()
         } else {
             cut.snapshot.power_cut(random.next(), &options(&model))
         };
-        let system =
-            if random.below(3) == 0 { cut_recovery(system, cut, &model, &mut random, killed, figures) } else { system };
-        check(&system, &cut.config, &model, &mut random, figures);
+        if case.state % 12 == 10 {
+            figures.stages_gone += u64::from(system.list("/dev/shm").is_some_and(|names| !names.is_empty()));
+            system.empty_memory();
+        } else if killed {
+            // The process alone died: everything that was appended is durable in the sense that counts.
+            model.durable = model.last();
+        }
+        system.clear_faults();
+        // A disk that is full stays so, half of the time: recovery needs no space.
+        if cut.harm.limited && random.below(2) == 0 {
+            figures.full += 1;
+        } else {
+            system.set_space_limit(None);
+        }
+        if random.below(4) == 0 {
+            reconfigure(&mut config, &mut random);
+        }
+        // Recovery cut short, and the recovery from that, and again.
+        for _ in 0..4 {
+            if random.below(3) != 0 {
+                break;
+            }
+            system = cut_recovery(system, &config, &model, &mut random, killed, figures);
+        }
+        check(&system, &config, &model, &mut random, figures);
     }));
     if let Err(panic) = outcome {
         println!("failing state: {case}");
+        keep_case(case, &*panic);
         std::panic::resume_unwind(panic);
     }
+}
+
+/// Writes a failing state where it can be found again, with the command that plays it.
+fn keep_case(case: &Case, panic: &(dyn std::any::Any + Send)) {
+    let text = panic.downcast_ref::<String>().map_or("", String::as_str);
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("failing-power-states");
+    let file = directory.join(format!("{}-{}-{}.txt", case.session, case.cut, case.state));
+    let kept = std::fs::create_dir_all(&directory)
+        .and_then(|()| std::fs::write(&file, format!("{case} cargo test --test power_cut -- --nocapture\n{text}\n")));
+    println!("kept: {}: {kept:?}", file.display());
 }
 
 /// Sectors above the watermark may come out as anything.
@@ -355,14 +456,15 @@ fn options(model: &Model) -> CrashOptions {
 /// Cuts the recovery itself short, by power or by a kill, and gives the machine after that.
 fn cut_recovery(
     system: SimulatedSystem,
-    cut: &Cut,
+    config: &Config,
     model: &Model,
     random: &mut Random,
     killed: bool,
     figures: &mut Figures,
 ) -> SimulatedSystem {
-    system.set_crash_at(system.operations() + random.below(30));
-    let recorder = open(&system, &cut.config);
+    let most = random.pick(&[8, 30, 90]);
+    system.set_crash_at(system.operations() + random.below(most));
+    let recorder = open(&system, config);
     if !system.is_off() {
         // It was through before: what it reported is durable.
         let recovered = recorder.as_ref().expect("open on a machine that is on").1.report().last_event_id;
@@ -375,95 +477,4 @@ fn cut_recovery(
     let after = system.snapshot();
     kill(&system, recorder.ok());
     if killed { after.process_crash() } else { after.power_cut(random.next(), &options(model)) }
-}
-
-/// The log on `system` must hold a prefix of the model, at least up to the watermark; and go on from there.
-fn check(system: &SimulatedSystem, config: &Config, model: &Model, random: &mut Random, figures: &mut Figures) {
-    figures.look_at(system);
-    let (writer, manager) = open(system, config).unwrap_or_else(|error| panic!("open: {error}"));
-    let report = manager.report().clone();
-    let last = report.last_event_id;
-    assert!(last >= model.durable, "lost: recovered {last}, durable {}", model.durable);
-    assert!(last <= model.last(), "invented: recovered {last}, appended {}", model.last());
-    figures.above_durable += u64::from(last > model.durable);
-    figures.below_appended += u64::from(last < model.last());
-    figures.cut_tails += u64::from(report.flags & OpenFlags::CUT != 0);
-    figures.from_stage += report.events_from_stage;
-    let mut expected = model.clone();
-    expected.cut_to(last);
-    assert_eq!(expected.last(), last, "recovered {last} was never appended");
-    let first = compare(system, &expected, expected.first_kept(config));
-    assert_eq!(report.first_event_id, first);
-    figures.retired += u64::from(first > expected.events.first().map_or(0, |event| event.event_id));
-    assert_eq!(manager.durable_event_id(), last);
-
-    // Recovering again, after a cut that keeps only what is durable, gives the same: the open had made all of it durable.
-    let again = system.snapshot();
-    kill(system, Some((writer, manager)));
-    let options = CrashOptions { sectors: Some(Sectors::Nothing), ..CrashOptions::default() };
-    let system = if random.below(2) == 0 { again.power_cut(random.next(), &options) } else { again.process_crash() };
-    let (writer, manager) = open(&system, config).unwrap_or_else(|error| panic!("second open: {error}"));
-    same_again(&report, manager.report());
-    if random.below(4) == 0 {
-        figures.went_on += 1;
-        go_on(&system, config, writer, manager, expected, random);
-    } else {
-        kill(&system, Some((writer, manager)));
-    }
-}
-
-fn same_again(first: &OpenReport, second: &OpenReport) {
-    assert_eq!(
-        (first.first_event_id, first.last_event_id),
-        (second.first_event_id, second.last_event_id),
-        "recovering twice is not recovering once"
-    );
-    assert_eq!(second.flags & OpenFlags::CUT, 0, "the cut is done once");
-}
-
-/// Writes on, closes, and reads all of it.
-fn go_on(
-    system: &SimulatedSystem,
-    config: &Config,
-    mut writer: SegmentWriter,
-    manager: Manager,
-    mut model: Model,
-    random: &mut Random,
-) {
-    for _ in 0..random.below(700) {
-        let event = model.next_event(random);
-        if writer.append(&event).is_err() {
-            manager.step(WorkerKind::Flusher).unwrap();
-            manager.step(WorkerKind::Maintainer).unwrap();
-            manager.step(WorkerKind::Preparer).unwrap();
-            continue;
-        }
-        model.events.push(event);
-        let position = manager.meta_state().unwrap();
-        model.places.push((position.segment_index, position.offset));
-    }
-    manager.shutdown().unwrap();
-    drop((writer, manager));
-    compare(system, &model, model.first_kept(config));
-}
-
-/// The log must hold the model's events from the first one of some segment on, which is not above `kept`. Gives its id, 0 for none.
-fn compare(system: &SimulatedSystem, model: &Model, kept: u64) -> u64 {
-    let mut reader = walrec::recovery::Manager::open_on(Arc::new(system.clone()), Path::new(LOG), 0).expect("reader");
-    let first = reader.next().unwrap_or_else(|error| panic!("read the first: {error}"));
-    let first = first.map_or(0, |event| event.event_id);
-    let begin = model.events.partition_point(|event| event.event_id < first);
-    assert!(first <= kept, "the log begins at {first}, from {kept} on it must be there");
-    assert!(first > 0 || model.events.is_empty(), "nothing is there");
-    let cut_segment = begin > 0 && model.places[begin - 1].0 == model.places[begin].0;
-    assert!(!cut_segment, "the log begins at {first}, within a segment");
-    reader.seek(0).unwrap_or_else(|error| panic!("seek: {error}"));
-    for expected in &model.events[begin..] {
-        let event = reader.next().unwrap_or_else(|error| panic!("read before {}: {error}", expected.event_id));
-        let event = event.unwrap_or_else(|| panic!("the log ends before {}", expected.event_id));
-        assert_eq!(Event { guard: 0, ..event }, Event { guard: 0, ..*expected });
-    }
-    let more = reader.next().unwrap_or_else(|error| panic!("read at the end: {error}"));
-    assert_eq!(more, None, "more than was recovered");
-    first
 }

@@ -106,6 +106,7 @@ pub fn open_stepped(system: Arc<dyn System>, path: &Path, config: &Config) -> Re
         telemetry,
     };
     report.failures.iter().for_each(|&reason| parts.telemetry.count_checksum_failure(reason));
+    set_identity(&parts);
     let shared = Arc::new(Shared::new(parts)?);
     let (writer, mut workers) =
         assemble(&shared, outcome.next_index, outcome.newest_created_ts_ns, outcome.empty, outcome.link, resumed)?;
@@ -158,6 +159,15 @@ fn assemble(
     Ok((writer, Workers { preparer, flusher, maintainer, meta }))
 }
 
+/// Makes the pool this recorder's, with `walrec.stage` naming it already: readers ask it from here on.
+#[allow(unsafe_code, reason = "writes to slots that nobody has in use yet")]
+fn set_identity(parts: &Parts) {
+    for slot in parts.stage.slots().iter() {
+        // SAFETY: all slots are Free, and there are no threads yet.
+        unsafe { slot.set_identity(&parts.identity, parts.durable.last_event_id) };
+    }
+}
+
 /// Loads a segment that is written on in place into `slot`.
 #[allow(unsafe_code, reason = "fills a slot that nobody has in use yet")]
 fn load(shared: &Shared, number: SlotNumber, resumed: Resumed) -> Result<ActiveSegment, Error> {
@@ -177,7 +187,7 @@ fn load(shared: &Shared, number: SlotNumber, resumed: Resumed) -> Result<ActiveS
     // SAFETY: as above.
     unsafe {
         let previous = resumed.previous_last_event_id;
-        slot.set_live(&shared.identity, &segment, resumed.progress.durable_slots, previous);
+        slot.set_live(&segment, resumed.progress.durable_slots, previous);
     }
     let prepared =
         PreparedSegment { file: resumed.file, header: resumed.header, geometry: shared.geometry, slot: number };

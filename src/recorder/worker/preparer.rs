@@ -11,7 +11,7 @@
 //! Crash story: the file is made as `.new`, allocated, zeroed, its header synced, renamed without replacing, the directory synced; so
 //! a `.wal` with a bad header is never a torn creation, and segment N's name is durable before N+1's is made. Allocated or written,
 //! what is above the header reads as zeros. Empty prepared segments of an earlier recorder are taken over: their header is written
-//! anew, with a new creation time, before they are used.
+//! anew, with a new creation time, before they are used. One of another size is replaced by a new file in one rename.
 //!
 //! Serves `docs/FORMAT.md`, "Names" and "Segment header".
 #![allow(unsafe_code, reason = "zeroes and initializes slots that are the preparer's by the stage's rule")]
@@ -69,13 +69,22 @@ struct Making {
     begin: Moment,
     /// Bytes from the start that are written.
     zeroed_bytes: usize,
-    /// It has its name: an empty segment of an earlier recorder.
-    named: bool,
+    origin: Origin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// Made anew, for a name that nobody has.
+    New,
+    /// Made anew, for the name of an empty segment of another size. That one is not resized: a power cut could leave any size.
+    Replacing,
+    /// An empty segment of an earlier recorder, with its name.
+    TakenOver,
 }
 
 impl Making {
     fn name(&self) -> String {
-        let kind = if self.named { SegmentNameKind::Hot } else { SegmentNameKind::New };
+        let kind = if self.origin == Origin::TakenOver { SegmentNameKind::Hot } else { SegmentNameKind::New };
         SegmentName::new(self.header.segment_index, kind).to_string()
     }
 }
@@ -121,7 +130,7 @@ impl SegmentPreparer {
     /// Whether the file is to be written with more zeros: it is new, and the append thread has enough segments before it.
     fn wants_zeros(&self, making: &Making) -> bool {
         let enough = 2 * self.prepared.len() >= self.shared.stage.slots().len();
-        enough && !making.named && making.zeroed_bytes < self.shared.geometry.padded_bytes()
+        enough && making.origin != Origin::TakenOver && making.zeroed_bytes < self.shared.geometry.padded_bytes()
     }
 
     /// Begins the next segment, when there is a slot for it and room in the log.
@@ -144,43 +153,40 @@ impl SegmentPreparer {
         let begin = Moment::now();
         let created_ts_ns = self.shared.system.realtime_ns().max(self.start.newest_created_ts_ns.saturating_add(1));
         let header = SegmentHeader { segment_index: index, created_ts_ns, seal: None };
-        let named = self.start.empty.contains(&index);
-        let file = match self.make_file(index, named) {
+        let (file, origin) = match self.make_file(index) {
             Err(error) => return self.wait_for_space(error).map(|_| None),
-            Ok(file) => file,
+            Ok(made) => made,
         };
-        let making = Making { file, header, begin, zeroed_bytes: 0, named };
-        match self.allocate(&making) {
+        let making = Making { file, header, begin, zeroed_bytes: 0, origin };
+        let (path, bytes) = (self.shared.directory.path(), self.shared.geometry.padded_bytes() as u64);
+        match making.file.allocate(bytes).at("allocate", path, &making.name()) {
             Ok(()) => Ok(Some(making)),
             Err(error) => self.give_up(&making, error).map(|_| None),
         }
     }
 
-    fn make_file(&self, index: u32, named: bool) -> Result<Box<dyn File>, storage::Error> {
+    fn make_file(&self, index: u32) -> Result<(Box<dyn File>, Origin), storage::Error> {
         let directory = &*self.shared.directory;
         let path = directory.path();
-        if named {
+        let mut origin = Origin::New;
+        if self.start.empty.contains(&index) {
             let name = SegmentName::new(index, SegmentNameKind::Hot).to_string();
-            return directory.open_file(&name, Access::WriteDirect).at("open", path, &name);
+            let file = directory.open_file(&name, Access::WriteDirect).at("open", path, &name)?;
+            if file.attributes().at("stat", path, &name)?.bytes == self.shared.geometry.padded_bytes() as u64 {
+                return Ok((file, Origin::TakenOver));
+            }
+            origin = Origin::Replacing;
         }
         let name = SegmentName::new(index, SegmentNameKind::New).to_string();
-        match directory.create_file(&name, Access::WriteDirect) {
+        let file = match directory.create_file(&name, Access::WriteDirect) {
             // Left by a try that found no space, or could not be removed then.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 directory.remove_file(&name).at("remove", path, &name)?;
-                directory.create_file(&name, Access::WriteDirect).at("create", path, &name)
+                directory.create_file(&name, Access::WriteDirect)
             }
-            other => other.at("create", path, &name),
-        }
-    }
-
-    fn allocate(&self, making: &Making) -> Result<(), storage::Error> {
-        let (path, name) = (self.shared.directory.path(), making.name());
-        let bytes = self.shared.geometry.padded_bytes() as u64;
-        if making.file.attributes().at("stat", path, &name)?.bytes > bytes {
-            making.file.set_len(bytes).at("cut", path, &name)?;
-        }
-        making.file.allocate(bytes).at("allocate", path, &name)
+            other => other,
+        };
+        Ok((file.at("create", path, &name)?, origin))
     }
 
     fn write_zeros(&self, making: &mut Making) -> Result<(), storage::Error> {
@@ -199,9 +205,11 @@ impl SegmentPreparer {
         let (path, name) = (directory.path(), making.name());
         making.file.write_all_at(&self.header_page, 0).at("write", path, &name)?;
         making.file.sync_data().at("sync", path, &name)?;
-        if !making.named {
-            let hot = SegmentName::new(making.header.segment_index, SegmentNameKind::Hot).to_string();
-            directory.rename_new(&name, &hot).at("rename", path, &name)?;
+        let hot = SegmentName::new(making.header.segment_index, SegmentNameKind::Hot).to_string();
+        match making.origin {
+            Origin::New => directory.rename_new(&name, &hot).at("rename", path, &name)?,
+            Origin::Replacing => directory.rename(&name, &hot).at("rename", path, &name)?,
+            Origin::TakenOver => {}
         }
         directory.sync().at("sync directory", path, "")
     }
@@ -223,7 +231,7 @@ impl SegmentPreparer {
         unsafe {
             slot.bytes_mut(0, free.used_bytes).fill(0);
             slot.bytes_mut(0, SEGMENT_HEADER_BYTES).copy_from_slice(&header.to_bytes());
-            slot.set_live(&self.shared.identity, &segment, 0, 0);
+            slot.set_live(&segment, 0, 0);
         }
         let prepared = PreparedSegment { file, header, geometry, slot: free.slot };
         // Counted before anyone can take it: no step of a segment's life is counted before the one it follows.
@@ -234,7 +242,7 @@ impl SegmentPreparer {
 
     /// Takes a file that could not be made away again, and waits for space if that is the cause.
     fn give_up(&self, making: &Making, error: storage::Error) -> Result<usize, WorkerError> {
-        if !making.named {
+        if making.origin != Origin::TakenOver {
             // Gives the space back; failing that, the next try finds the file.
             let _ = self.shared.directory.remove_file(&making.name());
         }
@@ -261,7 +269,7 @@ impl Worker for SegmentPreparer {
 
     fn on_close(&mut self) -> Result<(), WorkerError> {
         // A half-made file is no part of the log. One that cannot be removed, the next open removes.
-        if let Some(making) = self.making.take().filter(|making| !making.named) {
+        if let Some(making) = self.making.take().filter(|making| making.origin != Origin::TakenOver) {
             let _ = self.shared.directory.remove_file(&making.name());
         }
         Ok(())
