@@ -9,6 +9,7 @@
 //!
 //! Serves `docs/FORMAT.md`, "Segment header".
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,9 +37,9 @@ pub(crate) struct SegmentMaintainer {
 }
 
 impl SegmentMaintainer {
-    /// `first_own` is the first segment that this recorder writes to.
-    pub(crate) fn new(shared: Arc<Shared>, written: Consumer<WrittenSegment>, first_own: u32) -> Self {
-        let upkeep = Upkeep::new(Arc::clone(&shared), first_own);
+    /// `found` begins at the oldest `.wal` that was there, and ends at the first segment that this recorder writes to.
+    pub(crate) fn new(shared: Arc<Shared>, written: Consumer<WrittenSegment>, found: Range<u32>) -> Self {
+        let upkeep = Upkeep::new(Arc::clone(&shared), found);
         Self { shared, written, waiting: None, upkeep, last_look: Instant::now(), stage_gone: false }
     }
 
