@@ -27,49 +27,21 @@ enum { HOT = 8, COLD = 16, SLOTS = 6, BLOCKS = 64 };
 /* Appended before anything is counted: code that was never run is not in memory yet. */
 #define WARM_UP (2 * SEGMENT_EVENTS)
 
+/* Most calls by which a session may ask for memory: its threads' heaps and the freezer's buffers. */
+enum { BUFFERS = 12 };
+
 /* ---- the limits ------------------------------------------------------------- */
 
 static const struct limits promised = {HOT + SLOTS, COLD + 1};
 
-/* A made-up log of so many files, one of them missing in the middle if told; judged like a real one. */
-static struct seen judge_made_up(uint32_t cold, uint32_t hot, int gap)
-{
-    static const char *const others[] = {"FS.00000900.wal.lz4.tmp", "FS.00000901.wal.new", "FS.00000902.del",
-                                         "wal_meta.dat", "walrec.id", "walrec.stage"};
-    struct seen seen;
-    const char *dir = path("made-up");
-    uint32_t i;
-    REQUIRE(mkdir(dir, 0700) == 0);
-    for (i = 0; i < cold + hot + sizeof others / sizeof others[0]; i++) {
-        char name[8192];
-        int fd;
-        if (i < cold + hot)
-            snprintf(name, sizeof name, "%s/FS.%08u.wal%s", dir, 100 + i, i < cold ? ".lz4" : "");
-        else
-            snprintf(name, sizeof name, "%s/%s", dir, others[i - cold - hot]);
-        if (gap && i == cold)
-            continue;
-        fd = open(name, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-        REQUIRE(fd >= 0);
-        close(fd);
-    }
-    memset(&seen, 0, sizeof seen);
-    sample(&seen, dir, promised);
-    for_each_entry(dir, remove_entry, NULL);
-    REQUIRE(rmdir(dir) == 0);
-    CHECK_U64(hot - (gap ? 1 : 0), seen.most_hot);
-    CHECK_U64(cold, seen.most_cold);
-    return seen;
-}
-
 static void judging_control(void)
 {
-    CHECK_U64(0, judge_made_up(0, 0, 0).over);
-    CHECK_U64(0, judge_made_up(COLD + 1, HOT + SLOTS, 0).over);
-    CHECK_U64(1, judge_made_up(COLD + 1, HOT + SLOTS + 1, 0).over);
-    CHECK_U64(1, judge_made_up(COLD + 2, HOT + SLOTS, 0).over);
-    CHECK_U64(0, judge_made_up(COLD, HOT, 0).gaps);
-    CHECK_U64(1, judge_made_up(COLD, HOT, 1).gaps);
+    CHECK_U64(0, judge_made_up(0, 0, 0, promised).over);
+    CHECK_U64(0, judge_made_up(COLD + 1, HOT + SLOTS, 0, promised).over);
+    CHECK_U64(1, judge_made_up(COLD + 1, HOT + SLOTS + 1, 0, promised).over);
+    CHECK_U64(1, judge_made_up(COLD + 2, HOT + SLOTS, 0, promised).over);
+    CHECK_U64(0, judge_made_up(COLD, HOT, 0, promised).gaps);
+    CHECK_U64(1, judge_made_up(COLD, HOT, 1, promised).gaps);
 }
 
 /* ---- a session: the recorder's process ---------------------------------------- */
@@ -139,21 +111,6 @@ static void run_on(int on_append_cpu)
         CPU_CLR(append_cpu, &cpus);
     }
     REQUIRE(sched_setaffinity(0, sizeof cpus, &cpus) == 0);
-}
-
-/* Minor and major ones, of any thread of any process. */
-static uint64_t faults_of(pid_t process, pid_t thread)
-{
-    char name[64], line[4096], *at;
-    unsigned long minor = 0, major = 0;
-    FILE *file;
-    snprintf(name, sizeof name, "/proc/%d/task/%d/stat", (int)process, (int)thread);
-    file = fopen(name, "r");
-    REQUIRE(file != NULL && fgets(line, sizeof line, file) != NULL);
-    fclose(file);
-    at = strrchr(line, ')');
-    REQUIRE(at != NULL && sscanf(at + 2, "%*c %*d %*d %*d %*d %*d %*u %lu %*u %lu", &minor, &major) == 2);
-    return (uint64_t)minor + major;
 }
 
 struct appender {
@@ -272,8 +229,8 @@ static void record(const struct session *session)
     _exit(check_failed > 100 ? 100 : (int)check_failed);
 }
 
-/* The recorder's process begins anew from this program: in a forked one the first store to each page that its parent still has is a
- * shootdown too. */
+/* The recorder's process begins anew from this program: in a forked one the first store to each page that its parent still
+ * has is a shootdown too. */
 static void start_recorder(void *argument)
 {
     const struct session *session = argument;
@@ -437,7 +394,7 @@ static void keep_all_control(const char *name, int hot)
 struct total {
     struct seen seen;
     int64_t row, shootdowns;
-    uint64_t events, nanoseconds, taking, giving;
+    uint64_t events, nanoseconds, faults, allocations, taking, giving;
 };
 
 static void add(struct total *total, const struct session *session, const struct outcome *outcome)
@@ -453,6 +410,8 @@ static void add(struct total *total, const struct session *session, const struct
     total->shootdowns = outcome->shootdowns < 0 ? -1 : total->shootdowns + outcome->shootdowns;
     total->events += events;
     total->nanoseconds += outcome->nanoseconds;
+    total->faults += outcome->faults;
+    total->allocations += shared->allocations;
     total->taking += outcome->taking;
     total->giving += outcome->giving;
     total->seen.samples += seen->samples;
@@ -463,11 +422,11 @@ static void add(struct total *total, const struct session *session, const struct
         total->seen.most_cold = seen->most_cold;
     if (seen->longest_pause_ns > total->seen.longest_pause_ns)
         total->seen.longest_pause_ns = seen->longest_pause_ns;
-    printf("%s: %" PRIu64 " events, %.0f a second; %" PRId64 " TLB interrupts of CPU %d (control: %" PRId64
-           "), %" PRId64 " shootdowns of the append thread (control: %" PRId64 "), %" PRIu64 " calls that take memory away, %" PRIu64
-           " that give some\n",
-           session->name, events, (double)events * 1e9 / (double)outcome->nanoseconds, outcome->row, append_cpu,
-           outcome->row_control, outcome->shootdowns, outcome->shootdown_control, outcome->taking, outcome->giving);
+    printf("%s: %" PRIu64 " events, %.0f a second; %" PRId64 " TLB interrupts of CPU %d (control: %" PRId64 "), %" PRId64
+           " shootdowns of the append thread (control: %" PRId64 "), %" PRIu64 " calls that take memory away, %" PRIu64
+           " that give some\n", session->name, events, (double)events * 1e9 / (double)outcome->nanoseconds, outcome->row,
+           append_cpu, outcome->row_control, outcome->shootdowns, outcome->shootdown_control, outcome->taking,
+           outcome->giving);
 }
 
 static uint64_t number_from(const char *variable, uint64_t otherwise)
@@ -488,24 +447,31 @@ static void pick_append_cpu(void)
     run_on(0);
 }
 
+static double per_second(double count, const struct total *total)
+{
+    return count * 1e9 / (double)total->nanoseconds;
+}
+
+static void print_interrupts(const char *of, const struct total *total)
+{
+    printf("FIGURE bounded, %s: %" PRIu64 " events, %.0f a second; %" PRId64 " TLB interrupts of the append thread's CPU, other "
+           "processes' among them (%.1f a second); %" PRId64 " shootdowns of the append thread; %" PRIu64
+           " calls that take memory away, %" PRIu64 " that give some\n", of, total->events, per_second((double)total->events, total),
+           total->row, per_second((double)total->row, total), total->shootdowns, total->taking, total->giving);
+}
+
 static void print_figures(const struct total *freezing, const struct total *plain, struct segment_scan left)
 {
-    double rate = (double)freezing->events * 1e9 / (double)freezing->nanoseconds;
-    double plain_rate = (double)plain->events * 1e9 / (double)plain->nanoseconds;
     printf("FIGURE bounded: at most %" PRIu64 " hot (limit %" PRIu64 ") and %" PRIu64 " cold (limit %" PRIu64 ") in %" PRIu64
            " listings, the longest pause between two %.1f ms; %" PRIu64 " segments frozen, %" PRIu64 " deleted\n",
            freezing->seen.most_hot, promised.hot, freezing->seen.most_cold, promised.cold, freezing->seen.samples,
            (double)freezing->seen.longest_pause_ns / 1e6, left.lowest + left.frozen, left.lowest);
-    printf("FIGURE bounded: %.0f events a second, %.0f with freezing off, ratio %.2f; %" PRIu64
-           " appends with 0 system calls, 0 page faults, 0 allocations\n", rate, plain_rate, rate / plain_rate,
-           freezing->events);
-    printf("FIGURE bounded: TLB interrupts of the append thread's CPU, other processes' among them: %" PRId64
-           " (%.0f a second), with freezing off %" PRId64 " (%.0f a second); shootdowns of the append thread %" PRId64 ", with freezing off %" PRId64
-           "; calls of the process that take memory away %" PRIu64 ", with freezing off %" PRIu64
-           "; that give some %" PRIu64 ", with freezing off %" PRIu64 " (-1: could not be counted)\n",
-           freezing->row, (double)freezing->row * 1e9 / (double)freezing->nanoseconds, plain->row,
-           (double)plain->row * 1e9 / (double)plain->nanoseconds, freezing->shootdowns, plain->shootdowns, freezing->taking, plain->taking,
-           freezing->giving, plain->giving);
+    printf("FIGURE bounded: %" PRIu64 " appends with 0 system calls, %" PRIu64 " page faults, %" PRIu64
+           " allocations; the rate is %.2f of that with freezing off\n", freezing->events, freezing->faults,
+           freezing->allocations,
+           per_second((double)freezing->events, freezing) / per_second((double)plain->events, plain));
+    print_interrupts("freezing", freezing);
+    print_interrupts("freezing off", plain);
     if (append_cpu < 0)
         printf("SKIP bounded: interrupts were NOT read: there is one CPU, and nothing to interrupt it from\n");
     else if (freezing->row < 0)
@@ -565,6 +531,9 @@ int main(int argc, char **argv)
             }
         }
     CHECK_U64(0, totals[0].taking);
+    /* Buffers are made once; a heap that grows with the segments asks for more and more. */
+    for (i = 0; i < 2; i++)
+        CHECK(totals[i].giving <= rounds * BUFFERS);
     /* A cause in freezing would show with each segment; a page that is copied at the first store to it shows once a process. */
     CHECK(totals[0].shootdowns * 10 <= (int64_t)(left.lowest + left.frozen));
     print_figures(&totals[0], &totals[1], left);
