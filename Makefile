@@ -24,10 +24,12 @@ export CARGO_TARGET_DIR := $(CURDIR)/$(TARGET)
 
 N ?= 1000
 STATES ?= 1000000
+EVENTS ?= 50000000
+ROUNDS ?= 5
 SEED ?=
 MESSAGES ?=
 
-.PHONY: help run tools test check header bench bench-telemetry kill9 power library examples-c compilers clean
+.PHONY: help run tools test check header bench bench-telemetry kill9 power bounded library examples-c compilers clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -78,6 +80,9 @@ kill9: ## N=1000: kill a recorder at random moments that many times (SEED=)
 
 power: ## STATES=1000000: that many simulated power cuts (SEED=)
 	WALREC_POWER_STATES=$(STATES) $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --test power_cut -- --nocapture
+
+bounded: ## EVENTS=50000000: that many through a log of 8 hot and 16 cold segments, freezing and not in turns (ROUNDS=5)
+	WALREC_TEST_EVENTS=$(EVENTS) WALREC_TEST_ROUNDS=$(ROUNDS) $(CARGO) test --locked --test bounded -- --nocapture
 
 bench: compilers library ## build and run the benchmark of the append path
 	@mkdir -p $(TARGET)/benches-c

@@ -7,6 +7,7 @@ set -euo pipefail
 declare -A required=([g++]=g++ [gcc]=gcc [make]=make [nm]=binutils [readelf]=binutils)
 # Without these some tests say that they did not run. Command and Debian package.
 declare -A wanted=(
+    [lz4]=lz4
     [strace]=strace
 )
 

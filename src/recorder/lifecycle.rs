@@ -3,8 +3,8 @@
 //! The file's one descriptor travels with the segment from its creation to its close, so that a direct write never meets
 //! another way into the same file.
 
-use crate::format::{Geometry, Seal, SegmentHeader, SegmentName, SegmentNameKind};
-use crate::storage::{File, PageBuffer};
+use crate::format::{Geometry, PAGE_BYTES, Seal, SegmentHeader, SegmentName, SegmentNameKind};
+use crate::storage::File;
 
 /// Where a slot is in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,7 @@ pub(crate) struct WrittenSegment {
     pub(crate) geometry: Geometry,
     /// Everything of the seal but the time.
     pub(crate) seal: Seal,
-    /// The first page as it stands in the file: the header shares it with events.
-    pub(crate) first_page: PageBuffer,
+    /// The first page as it stands in the file: the header shares it with events. Held in place: aligned pages that one thread allocates
+    /// and another frees, one for each segment, let the heap grow without end.
+    pub(crate) first_page: [u8; PAGE_BYTES],
 }

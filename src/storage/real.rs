@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::fork::LockedDescriptor;
-use super::mapping::{Mapping, PageBuffer};
+use super::mapping::Mapping;
 use super::{Access, Directory, DirectoryAttributes, DirectoryIdentity, File, FileAttributes, System};
 use crate::format::Id128;
 
@@ -22,7 +22,12 @@ const FILE_MODE: libc::c_uint = 0o600;
 /// FS_IOC_SETFLAGS and the flag for "no copy on write", from the kernel's `linux/fs.h`.
 const FS_IOC_SETFLAGS: libc::c_ulong = 0x4008_6602;
 const FS_NOCOW_FL: libc::c_long = 0x0080_0000;
-const ZERO_BYTES: usize = 1 << 20;
+const ZERO_BYTES: usize = 1 << 16;
+
+/// Pages of zeros, for direct writes too. Not allocated for each file: giving so large a buffer back would interrupt the append core.
+#[repr(align(4096))]
+struct Zeros([u8; ZERO_BYTES]);
+static ZEROS: Zeros = Zeros([0; ZERO_BYTES]);
 
 /// The machine the process runs on.
 #[derive(Debug, Default, Clone, Copy)]
@@ -404,11 +409,10 @@ impl File for RealFile {
 impl RealFile {
     /// Allocates by writing, where the file system cannot do it otherwise. Only bytes above the present end are written.
     fn fill_with_zeros(&self, bytes: u64) -> io::Result<()> {
-        let zeros = PageBuffer::zeroed(ZERO_BYTES);
         let mut offset = self.attributes()?.bytes;
         while offset < bytes {
             let step = usize::try_from(bytes - offset).unwrap_or(ZERO_BYTES).min(ZERO_BYTES);
-            (self as &dyn File).write_all_at(&zeros[..step], offset)?;
+            (self as &dyn File).write_all_at(&ZEROS.0[..step], offset)?;
             offset += step as u64;
         }
         Ok(())

@@ -7,103 +7,17 @@
  * walrec_sync. In each of two geometries:
  *
  *   system calls  The append thread installs a seccomp filter without a single permitted call: the first one ends the
- *                 process. It speaks to the other thread through memory alone. Control: one getppid does end it.
+ *                 process. Control: one getppid does end it.
  *   page faults   getrusage(RUSAGE_THREAD) around each burst, after two rounds through the pool. Control: fresh
  *                 pages are counted.
- *   allocations   malloc and its family, mmap and munmap are defined here, take precedence over the C library's, and
- *                 count what a flagged thread does. Control: a malloc is counted, and one inside the library is.
+ *   allocations   What the thread allocates, maps or unmaps is counted. Control: a malloc is counted, and one inside the
+ *                 library is.
  *
- * Each part runs in a child of its own. Needs -rdynamic.
+ * Each part runs in a child of its own. Filter and counters are those of append_thread.h.
  */
-#include "check.h"
+#include "append_thread.h"
 
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
-
-/* ---- allocations, counted ------------------------------------------------ */
-
-void *__libc_malloc(size_t bytes);
-void *__libc_calloc(size_t n, size_t bytes);
-void *__libc_realloc(void *old, size_t bytes);
-void *__libc_memalign(size_t alignment, size_t bytes);
-void __libc_free(void *old);
-
-static __thread int counting;
-static __thread uint64_t allocations;
-
-static void count_one(void)
-{
-    if (counting)
-        allocations++;
-}
-
-void *malloc(size_t bytes)
-{
-    count_one();
-    return __libc_malloc(bytes);
-}
-
-void *calloc(size_t n, size_t bytes)
-{
-    count_one();
-    return __libc_calloc(n, bytes);
-}
-
-void *realloc(void *old, size_t bytes)
-{
-    count_one();
-    return __libc_realloc(old, bytes);
-}
-
-void *memalign(size_t alignment, size_t bytes)
-{
-    count_one();
-    return __libc_memalign(alignment, bytes);
-}
-
-void *aligned_alloc(size_t alignment, size_t bytes)
-{
-    count_one();
-    return __libc_memalign(alignment, bytes);
-}
-
-int posix_memalign(void **out, size_t alignment, size_t bytes)
-{
-    count_one();
-    *out = __libc_memalign(alignment, bytes);
-    return *out == NULL ? ENOMEM : 0;
-}
-
-void free(void *old)
-{
-    count_one();
-    __libc_free(old);
-}
-
-void *mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset)
-{
-    count_one();
-    return (void *)syscall(SYS_mmap, at, bytes, protection, flags, fd, offset);
-}
-
-void *mmap64(void *at, size_t bytes, int protection, int flags, int fd, off_t offset)
-{
-    return mmap(at, bytes, protection, flags, fd, offset);
-}
-
-int munmap(void *at, size_t bytes)
-{
-    count_one();
-    return (int)syscall(SYS_munmap, at, bytes);
-}
-
-int madvise(void *at, size_t bytes, int advice)
-{
-    count_one();
-    return (int)syscall(SYS_madvise, at, bytes, advice);
-}
 
 /* ---- a part -------------------------------------------------------------- */
 
@@ -120,9 +34,6 @@ struct part {
 struct figures {
     uint64_t appended, bursts, rotations, nanoseconds;
     uint64_t faults, allocations, fault_control, allocation_control, library_allocation_control;
-    int64_t trapped_call; /* number of the system call that the filter stopped, -1 = none */
-    uint64_t trapped_at;
-    int armed;
 };
 static struct figures *figures;
 
@@ -135,31 +46,6 @@ struct run {
     unsigned go, done, ready, stop;
     walrec_status_t status;
 };
-
-/* Runs on the append thread, where every system call is stopped: one more of them ends the process at once. */
-static void on_trap(int number, siginfo_t *info, void *context)
-{
-    (void)number;
-    (void)context;
-    figures->trapped_call = info->si_syscall;
-    figures->trapped_at = (uint64_t)(uintptr_t)info->si_call_addr;
-    syscall(SYS_getpid);
-}
-
-/* From here on the calling thread has no system call at all. */
-static void forbid_system_calls(void)
-{
-    struct sock_filter program[] = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP)};
-    struct sock_fprog filter;
-    filter.len = 1;
-    filter.filter = program;
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-        syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) != 0) {
-        check_fail(__FILE__, __LINE__, "seccomp: %s", strerror(errno));
-        check_give_up();
-    }
-    figures->armed = 1;
-}
 
 #define BATCH 64
 
@@ -259,7 +145,7 @@ static void *append_thread(void *argument)
         }
         seen = go;
         /* The filter comes after the warm-up: it is armed when the main thread says so with `stop` = 2. */
-        if (kind != FAULTS_AND_ALLOCATIONS && !figures->armed && __atomic_load_n(&run->stop, __ATOMIC_ACQUIRE) == 2)
+        if (kind != FAULTS_AND_ALLOCATIONS && !caught->armed && __atomic_load_n(&run->stop, __ATOMIC_ACQUIRE) == 2)
             forbid_system_calls();
 
         allocations = 0;
@@ -274,7 +160,7 @@ static void *append_thread(void *argument)
             figures->nanoseconds += now_ns() - begin;
         }
         figures->allocations += allocations;
-        if (kind == SYSTEM_CALLS_CONTROL && figures->armed)
+        if (kind == SYSTEM_CALLS_CONTROL && caught->armed)
             syscall(SYS_getppid);
         __atomic_store_n(&run->done, seen, __ATOMIC_RELEASE);
     }
@@ -299,7 +185,6 @@ static void play(void *argument)
     walrec_config_t config = config_default();
     walrec_open_report_t report;
     walrec_meta_state_t state;
-    struct sigaction action;
     struct run run;
     pthread_t thread;
     uint32_t segment, slots = 6;
@@ -315,11 +200,7 @@ static void play(void *argument)
     config.wait_limit_us = 60000000;
 
     memset(&run, 0, sizeof run);
-    memset(&action, 0, sizeof action);
-    action.sa_sigaction = on_trap;
-    action.sa_flags = SA_SIGINFO;
-    REQUIRE(sigaction(SIGSYS, &action, NULL) == 0);
-    figures->trapped_call = -1;
+    catch_system_calls();
 
     run.part = part;
     run.dir = path("%s", part->name);
@@ -385,20 +266,18 @@ static void run_part(const struct part *part)
     status = wait_child(start_child(play, (void *)(uintptr_t)part));
     if (part->kind == SYSTEM_CALLS_CONTROL) {
         CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
-        CHECK_U64(SYS_getppid, (uint64_t)figures->trapped_call);
+        CHECK_U64(SYS_getppid, (uint64_t)caught->call);
         printf("%s: one getppid on the append thread ended the process, as it should\n", part->name);
         CHECK_CHILD(tidy_up, (void *)(uintptr_t)part->name);
     } else {
-        if (figures->trapped_call >= 0)
-            check_fail(__FILE__, __LINE__, "%s: system call %" PRId64 " on the append thread, at %#" PRIx64,
-                       part->name, figures->trapped_call, figures->trapped_at);
+        check_no_system_call(part->name);
         CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
         CHECK(figures->appended >= part->appends);
         CHECK(figures->rotations + 1 >=
               figures->appended / ((part->num_blocks == 0 ? 512u : part->num_blocks) * (uint64_t)EVENTS_PER_BLOCK));
         CHECK_U64(0, figures->allocations);
         if (part->kind == SYSTEM_CALLS) {
-            CHECK(figures->armed);
+            CHECK(caught->armed);
             printf("FIGURE hot path: %s: %" PRIu64 " appends, %" PRIu64 " rotations, 0 system calls\n", part->name,
                    figures->appended, figures->rotations);
         } else {
@@ -432,6 +311,7 @@ int main(int argc, char **argv)
 
     check_begin(argc, argv, 240);
     figures = shared_memory(sizeof *figures);
+    caught = shared_memory(sizeof *caught);
     /* Small segments cost the disk far more for each event: they get a tenth of it all. */
     parts[0].appends = parts[2].appends = appends / 100 * 45;
     parts[1].appends = parts[3].appends = appends / 100 * 5;

@@ -270,3 +270,34 @@ fn no_space_is_waited_out_and_a_failed_sync_is_final() {
     let ((frozen, _), _, then) = frozen_after(on_temp(OperationKind::SyncData, libc::EIO));
     assert_eq!((frozen, then), (0, 0));
 }
+
+/// What an earlier recorder left counts from the open on: a maintainer that is slow to begin does not let more files stand than the
+/// limit and the stage together allow.
+#[test]
+fn files_found_at_open_count_before_the_maintainer_has_looked() {
+    let seed = first_seed();
+    let machine = SimulatedSystem::new(seed);
+    run(&machine, 5).unwrap().close();
+    let mut recorder = Recorder::open_as(&machine, LOG, &config()).unwrap();
+    let (mut most, mut id) = (0, recorder.manager.last_event_id());
+    let stopped = loop {
+        id += 1;
+        let appended = recorder.writer.append(&event(id, PRICE));
+        if appended.is_err() {
+            recorder.flush();
+            recorder.step(WorkerKind::Preparer);
+            most = most.max(names(&machine, ".wal").len());
+            let again = recorder.writer.append(&event(id, PRICE));
+            if again.is_err() {
+                break again;
+            }
+        }
+    };
+    assert_eq!(stopped, Err(AppendError::Backpressure), "event {id}");
+    assert_eq!(most, (HOT + u64::from(config().stage_slots)).try_into().unwrap(), "event {id}");
+    // Once it works, so does the engine, and the files stay within the limit.
+    append_to(&mut recorder, id + 10 * CAPACITY);
+    assert!(names(&machine, ".wal").len() <= most, "{:?}", names(&machine, ".wal"));
+    recorder.close();
+    assert_eq!(range(&machine, "closed").1, id + 10 * CAPACITY);
+}

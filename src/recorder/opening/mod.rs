@@ -22,7 +22,6 @@ mod stage_evidence;
 mod stage_place;
 mod survey;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,7 +42,7 @@ use crate::storage::{Directory, DirectoryAttributes, Place, SlotSegment, StageId
 use crate::sync::Worker;
 use crate::telemetry::{Count, Moment, Telemetry, Timing, timed_ring};
 
-use repair::{Repair, Resumed};
+use repair::{Repair, Repaired, Resumed};
 pub use report::{OpenFlags, OpenReport};
 use stage_evidence::StageEvidence;
 pub(super) use stage_place::StageClosing;
@@ -86,13 +85,12 @@ pub fn open_stepped(system: Arc<dyn System>, path: &Path, config: &Config) -> Re
     let plan = survey(directory, &catalog, forms, meta, &evidence, config, geometry)?;
     let mut report = OpenReport::new(&catalog);
     let mut repair = Repair { log: &log, config, geometry, meta, evidence: &evidence, report: &mut report };
-    let mut outcome = repair.run(plan, &catalog)?;
+    let outcome = repair.run(plan, &catalog)?;
 
     let stage = stage_place::build(&log, id, &evidence, config, geometry, &mut report)?;
     let incarnation = log.system.random_id().at("random bytes", path, "")?;
     let closing = stage_place::record(&log, &stage, incarnation, &evidence, outcome.next_index)?;
     let identity = StageIdentity { boot: log.boot, incarnation, directory: log.attributes.identity };
-    let resumed = outcome.resumed.take();
     let durable = outcome.durable;
     let telemetry = Telemetry::new(stage.slots().len());
     let parts = Parts {
@@ -108,8 +106,8 @@ pub fn open_stepped(system: Arc<dyn System>, path: &Path, config: &Config) -> Re
     report.failures.iter().for_each(|&reason| parts.telemetry.count_checksum_failure(reason));
     set_identity(&parts);
     let shared = Arc::new(Shared::new(parts)?);
-    let (writer, mut workers) =
-        assemble(&shared, outcome.next_index, outcome.newest_created_ts_ns, outcome.empty, outcome.link, resumed)?;
+    let oldest_hot = catalog.hot.first().copied();
+    let (writer, mut workers) = assemble(&shared, oldest_hot, outcome)?;
     workers.meta.on_close()?;
     report.finish(durable.last_event_id, begin.elapsed());
     Ok((writer, Manager::new(shared, workers, closing, report)))
@@ -117,12 +115,10 @@ pub fn open_stepped(system: Arc<dyn System>, path: &Path, config: &Config) -> Re
 
 fn assemble(
     shared: &Arc<Shared>,
-    next_index: u32,
-    newest_created_ts_ns: u64,
-    empty: BTreeSet<u32>,
-    link: Option<u64>,
-    resumed: Option<Resumed>,
+    oldest_hot: Option<u32>,
+    repaired: Repaired,
 ) -> Result<(SegmentWriter, Workers), Error> {
+    let Repaired { resumed, next_index, newest_created_ts_ns, empty, link, .. } = repaired;
     let slots = shared.stage.slots().len();
     let telemetry = &shared.telemetry;
     let (prepared_in, prepared_out) = timed_ring(slots, telemetry, Timing::RingPrepared);
@@ -148,7 +144,8 @@ fn assemble(
         writer.resume(segment, events).map_err(|error| Error::Failed(error.to_string()))?;
     }
     // Before the preparer begins: it asks how many segments may stand.
-    let maintainer = SegmentMaintainer::new(Arc::clone(shared), written_out, first_own);
+    let found = oldest_hot.map_or(first_own, |oldest| oldest.min(first_own))..first_own;
+    let maintainer = SegmentMaintainer::new(Arc::clone(shared), written_out, found);
     let start = PreparerStart { next_index, newest_created_ts_ns, empty, free };
     let mut preparer = SegmentPreparer::new(Arc::clone(shared), prepared_in, freed_out, start);
     if shared.active().is_none() {

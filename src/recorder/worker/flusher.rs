@@ -283,7 +283,7 @@ impl SegmentFlusher {
         let ActiveSegment { segment, progress } = front.active;
         let slot = self.shared.slot(segment.slot);
         let used_bytes = Geometry::end_offset(progress.durable_slots);
-        let mut first_page = PageBuffer::zeroed(PAGE_BYTES);
+        let mut first_page = [0; PAGE_BYTES];
         let held = used_bytes.min(PAGE_BYTES);
         // SAFETY: below the published count, and the append thread has left the slot.
         first_page[..held].copy_from_slice(unsafe { slot.bytes(0, held) });

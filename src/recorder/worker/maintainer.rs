@@ -9,16 +9,17 @@
 //!
 //! Serves `docs/FORMAT.md`, "Segment header".
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::upkeep::Upkeep;
 use super::{WorkerError, may_retry_write};
-use crate::format::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName, SegmentNameKind};
+use crate::format::{PAGE_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName, SegmentNameKind};
 use crate::recorder::config::LogLevel;
 use crate::recorder::lifecycle::WrittenSegment;
 use crate::recorder::shared::{NO_SPACE_SEALING, Shared};
-use crate::storage::Place;
+use crate::storage::{PageBuffer, Place};
 use crate::sync::Worker;
 use crate::telemetry::{Consumer, Count, Moment, Timing};
 
@@ -31,21 +32,24 @@ pub(crate) struct SegmentMaintainer {
     /// One that could not be sealed for lack of space.
     waiting: Option<WrittenSegment>,
     upkeep: Upkeep,
+    /// The first page of the segment that is being sealed.
+    page: PageBuffer,
     last_look: Instant,
     stage_gone: bool,
 }
 
 impl SegmentMaintainer {
-    /// `first_own` is the first segment that this recorder writes to.
-    pub(crate) fn new(shared: Arc<Shared>, written: Consumer<WrittenSegment>, first_own: u32) -> Self {
-        let upkeep = Upkeep::new(Arc::clone(&shared), first_own);
-        Self { shared, written, waiting: None, upkeep, last_look: Instant::now(), stage_gone: false }
+    /// `found` begins at the oldest `.wal` that was there, and ends at the first segment that this recorder writes to.
+    pub(crate) fn new(shared: Arc<Shared>, written: Consumer<WrittenSegment>, found: Range<u32>) -> Self {
+        let upkeep = Upkeep::new(Arc::clone(&shared), found);
+        let page = PageBuffer::zeroed(PAGE_BYTES);
+        Self { shared, written, waiting: None, upkeep, page, last_look: Instant::now(), stage_gone: false }
     }
 
     fn close_next(&mut self) -> Result<usize, WorkerError> {
-        let Some(mut segment) = self.waiting.take().or_else(|| self.written.pop()) else { return Ok(0) };
+        let Some(segment) = self.waiting.take().or_else(|| self.written.pop()) else { return Ok(0) };
         let begin = Moment::now();
-        match self.close(&mut segment) {
+        match self.close(&segment) {
             Err(error) if may_retry_write(&error) && error.operation == "write" => {
                 if error.is_no_space() {
                     self.shared.set_no_space(NO_SPACE_SEALING, Some(&error.to_string()));
@@ -64,14 +68,15 @@ impl SegmentMaintainer {
         }
     }
 
-    fn close(&self, segment: &mut WrittenSegment) -> Result<(), crate::storage::Error> {
+    fn close(&mut self, segment: &WrittenSegment) -> Result<(), crate::storage::Error> {
         let name = SegmentName::new(segment.header.segment_index, SegmentNameKind::Hot).to_string();
         let path = self.shared.directory.path();
         let closed_ts_ns = self.shared.system.realtime_ns().max(segment.header.created_ts_ns + 1);
         let seal = crate::format::Seal { closed_ts_ns, ..segment.seal };
         let header = SegmentHeader { seal: Some(seal), ..segment.header };
-        segment.first_page[..SEGMENT_HEADER_BYTES].copy_from_slice(&header.to_bytes());
-        segment.file.write_all_at(&segment.first_page, 0).at("write", path, &name)?;
+        self.page.copy_from_slice(&segment.first_page);
+        self.page[..SEGMENT_HEADER_BYTES].copy_from_slice(&header.to_bytes());
+        segment.file.write_all_at(&self.page, 0).at("write", path, &name)?;
         segment.file.sync_data().at("sync", path, &name)?;
         segment.file.set_len(segment.geometry.segment_bytes() as u64).at("cut", path, &name)?;
         segment.file.drop_cache();

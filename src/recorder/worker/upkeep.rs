@@ -12,6 +12,7 @@
 //! Serves `docs/FORMAT.md`, "Frozen segment".
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -48,9 +49,11 @@ pub(super) struct Upkeep {
 }
 
 impl Upkeep {
-    /// `first_own` is the first segment that this recorder writes to.
-    pub(super) fn new(shared: Arc<Shared>, first_own: u32) -> Self {
+    /// `found` begins at the oldest `.wal` that was there, and ends at the first segment that this recorder writes to. What was there
+    /// counts from now on: the preparer may be far ahead before the names are read.
+    pub(super) fn new(shared: Arc<Shared>, found: Range<u32>) -> Self {
         let limits = Limits::of(&shared.config);
+        let first_own = found.end;
         let upkeep = Self {
             limits,
             catalog: None,
@@ -65,7 +68,8 @@ impl Upkeep {
             warned: false,
             shared,
         };
-        upkeep.shared.set_hot_span(first_own, upkeep.most_hot_files());
+        let found_files = (found.end - found.start).saturating_add(upkeep.shared.config.stage_slots);
+        upkeep.shared.set_hot_span(found.start, upkeep.most_hot_files().max(found_files));
         upkeep
     }
 
@@ -120,9 +124,6 @@ impl Upkeep {
         // Above are prepared segments, and those that are not sealed yet.
         drop(catalog.hot.split_off(&self.first_own));
         catalog.hot.extend(self.last_event_ids.range(self.first_own..).map(|(&index, _)| index));
-        let span = catalog.hot.first().map_or(0, |&oldest| self.first_own.saturating_sub(oldest));
-        let found = span.saturating_add(self.shared.config.stage_slots);
-        self.shared.set_hot_span(self.first_own, self.most_hot_files().max(found));
         self.catalog = Some(catalog);
         self.publish_span();
         Ok(true)
