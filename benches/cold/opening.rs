@@ -270,6 +270,6 @@ pub fn run() {
         println!("Opening was NOT measured: WALREC_COLD_ROUNDS is 0.");
         return;
     }
-    small_against_large(rounds);
     after_a_kill(rounds);
+    small_against_large(rounds);
 }
