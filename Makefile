@@ -29,7 +29,7 @@ ROUNDS ?= 5
 SEED ?=
 MESSAGES ?=
 
-.PHONY: help run tools test check header bench bench-telemetry kill9 power bounded library examples-c compilers clean
+.PHONY: help run tools test check header bench bench-telemetry kill9 power bounded library examples-c compilers clean bench-cold
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -95,6 +95,13 @@ bench-telemetry: compilers library ## what telemetry costs an append: two builds
 	CARGO_TARGET_DIR=$(CURDIR)/$(TARGET)/without-telemetry $(CARGO) build --release --locked --lib --no-default-features
 	$(CC) $(CFLAGS) -D_GNU_SOURCE benches/telemetry.c -o $(TARGET)/benches-c/telemetry -ldl -pthread -Iinclude
 	$(TARGET)/benches-c/telemetry $(RELEASE)/libwalrec.so $(TARGET)/without-telemetry/release/libwalrec.so $(TARGET)
+
+bench-cold: examples-c ## freezing, scan, verify, replay, opens: records a generated day first (MESSAGES= SEED=)
+	@mkdir -p $(TARGET)/cold
+	@rm -rf $(TARGET)/cold/day.log
+	$(EXAMPLES)/itch_gen --messages $(or $(MESSAGES),2000000) --seed $(or $(SEED),7) $(TARGET)/cold/day.itch
+	$(EXAMPLES)/engine --log $(TARGET)/cold/day.log --itch $(TARGET)/cold/day.itch --keep-hot >$(TARGET)/cold/engine.txt
+	WALREC_COLD_ITCH=$(CURDIR)/$(TARGET)/cold/day.log $(CARGO) bench --locked --bench cold
 
 clean: ## remove target/
 	$(CARGO) clean

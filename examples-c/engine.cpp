@@ -38,6 +38,7 @@ const char help[] =
     "  --num-blocks N          blocks a segment, 16 to 131072 (default: the library's)\n"
     "  --stage-slots N         segments in the stage, 3 and up (default: the library's)\n"
     "  --flush-interval-us N   microseconds to the write of an append (default: the library's)\n"
+    "  --keep-hot              never compress a segment of the log\n"
     "  --progress-file FILE    a page shared with a driver, see progress.hpp\n";
 
 struct Options {
@@ -47,6 +48,7 @@ struct Options {
     std::string progress_file;
     bool no_log = false;
     bool digest_only = false;
+    bool keep_hot = false;
     uint64_t stop_after_message = UINT64_MAX;
     uint32_t num_blocks = 0; // 0 = the library's default
     uint32_t stage_slots = 0;
@@ -120,6 +122,9 @@ private:
         config.stage_slots = options_.stage_slots;
         config.flush_interval_us = options_.flush_interval_us;
         config.max_compressed_segments = WALREC_KEEP_ALL; // the books are rebuilt from the log's first event
+        if (options_.keep_hot) {
+            config.max_segments = WALREC_KEEP_ALL;
+        }
         config.log_cb = log_message;
         walrec_t *log = nullptr;
         const walrec_status_t status = walrec_open(options_.log.c_str(), &config, &log);
@@ -333,6 +338,8 @@ bool read_options(int argc, char **argv, Options &options)
             options.no_log = true;
         } else if (args.is("--digest-only")) {
             options.digest_only = true;
+        } else if (args.is("--keep-hot")) {
+            options.keep_hot = true;
         } else if (args.is("--stop-after-message")) {
             options.stop_after_message = args.number(0, UINT64_MAX - 1);
         } else if (args.is("--num-blocks")) {

@@ -9,7 +9,7 @@ use crate::format::{
     BLOCK_BYTES, HeaderVerdict, Reason, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, SegmentName, SegmentNameKind,
     is_zero, judge_header,
 };
-use crate::storage::{self, Access, Directory, FrozenReader, Place, sized_frame};
+use crate::storage::{self, Access, Directory, FrozenReader, Place, read_small_frame, sized_frame};
 
 use super::error::{Corruption, Error};
 
@@ -38,11 +38,14 @@ impl FrozenSegment {
         let name = SegmentName::new(index, SegmentNameKind::Frozen);
         let text = name.to_string();
         let file = directory.open_file(&text, Access::Read).at("open", directory.path(), &text)?;
-        let mut reader = FrozenReader::new(file);
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         let place = FrozenPlace { path: directory.path().to_path_buf(), name };
-        let read = reader.read_up_to(&mut bytes).map_err(|error| place.decode_error(error, 0))?;
-        if read < bytes.len() {
+        // The header's own frame needs no decoder, whose buffers are large: many are opened for their header alone.
+        let after = read_small_frame(&*file, &mut bytes).map_err(|error| place.decode_error(error, 0))?;
+        let mut reader = FrozenReader::new(file);
+        if let Some(after) = after {
+            reader.enter_frame(after);
+        } else if reader.read_up_to(&mut bytes).map_err(|error| place.decode_error(error, 0))? < bytes.len() {
             return Err(place.corrupt(None, 0, Reason::Frozen, "it decodes to less than a header").into());
         }
         let header = match judge_header(&bytes, index) {

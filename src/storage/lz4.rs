@@ -7,8 +7,10 @@
 use std::io::{self, Read};
 
 use lz4_flex::frame::FrameDecoder;
+use xxhash_rust::xxh32::xxh32;
 
 use super::File;
+use super::lz4_frame::FLAGS as WRITTEN_FLAGS;
 use crate::format::{u32_at, u64_at};
 
 const READ_BYTES: usize = 1 << 18;
@@ -28,7 +30,7 @@ impl FrozenReader {
     /// Reads `file` from its start.
     #[must_use]
     pub fn new(file: Box<dyn File>) -> Self {
-        Self { decoder: FrameDecoder::new(FileStream::new(Some(file), vec![0; READ_BYTES].into_boxed_slice(), 0)) }
+        Self { decoder: FrameDecoder::new(FileStream::new(Some(file), Box::default(), 0)) }
     }
 
     /// Goes on at `offset` of the file, where a frame begins.
@@ -92,6 +94,7 @@ struct FileStream {
     /// `None` between two files.
     file: Option<Box<dyn File>>,
     offset: u64,
+    /// Empty before the first read.
     buffer: Box<[u8]>,
     begin: usize,
     end: usize,
@@ -110,6 +113,9 @@ impl FileStream {
                 self.end = 0;
                 return Ok(());
             };
+            if self.buffer.is_empty() {
+                self.buffer = vec![0; READ_BYTES].into_boxed_slice();
+            }
             self.end = file.read_at(&mut self.buffer, self.offset)?;
             self.offset += self.end as u64;
         }
@@ -149,23 +155,71 @@ pub struct SizedFrame {
 /// # Errors
 /// The file's.
 pub fn sized_frame(file: &dyn File, file_bytes: u64, offset: u64) -> io::Result<Option<SizedFrame>> {
-    /// Magic, flags, block descriptor, content size, header checksum, size of the first LZ4 block.
-    const HEAD_BYTES: usize = 4 + 1 + 1 + 8 + 1 + 4;
-    const MAGIC: u32 = 0x184d_2204;
     let mut head = [0; HEAD_BYTES];
     if file.read_up_to(&mut head, offset)? < HEAD_BYTES {
         return Ok(None);
     }
-    let flags = head[4];
-    let sized = flags & FLAG_CONTENT_SIZE != 0 && flags & FLAG_DICTIONARY == 0;
-    if u32_at(&head, 0) != MAGIC || !sized {
-        return Ok(None);
+    Ok(FrameHead::parse(&head).map(|head| head.frame_at(offset)).filter(|frame| frame.end <= file_bytes))
+}
+
+/// Most bytes of a frame that [`read_small_frame`] takes.
+const SMALL_FRAME_BYTES: usize = 512;
+
+/// Decodes the frame at the file's front, if it is a small one of the form that the freezer writes: one read, and no buffer but the
+/// stack's. Gives the offset of the byte after it. `None` for anything else, damage included: the stream's decoder judges that.
+///
+/// # Errors
+/// The file's.
+pub fn read_small_frame(file: &dyn File, content: &mut [u8]) -> io::Result<Option<u64>> {
+    let mut bytes = [0; SMALL_FRAME_BYTES];
+    let read = file.read_up_to(&mut bytes, 0)?;
+    let decoded = bytes[..read].split_first_chunk().and_then(|(head, _)| {
+        let parsed = FrameHead::parse(head).filter(|head| head.flags == WRITTEN_FLAGS)?;
+        let frame = parsed.frame_at(0);
+        let end = usize::try_from(frame.end).ok().filter(|&end| end <= read)?;
+        let sound = frame.content_bytes == content.len() as u64 && head[14] == xxh32(&head[4..14], 0).to_le_bytes()[1];
+        let (block, rest) = bytes[HEAD_BYTES..end].split_at_checked(parsed.block_bytes as usize).filter(|_| sound)?;
+        if parsed.stored {
+            (block.len() == content.len()).then(|| content.copy_from_slice(block))?;
+        } else {
+            let length = lz4_flex::block::decompress_into(block, content).ok()?;
+            (length == content.len()).then_some(())?;
+        }
+        (u32_at(rest, 0) == 0 && u32_at(rest, 4) == xxh32(content, 0)).then_some(frame.end)
+    });
+    Ok(decoded)
+}
+
+/// Magic, flags, block descriptor, content size, header checksum, size of the first LZ4 block.
+const HEAD_BYTES: usize = 4 + 1 + 1 + 8 + 1 + 4;
+const MAGIC: u32 = 0x184d_2204;
+
+/// What the first bytes of a frame with a content size say.
+struct FrameHead {
+    flags: u8,
+    content_bytes: u64,
+    /// The first block is stored as it is.
+    stored: bool,
+    block_bytes: u32,
+}
+
+impl FrameHead {
+    fn parse(head: &[u8; HEAD_BYTES]) -> Option<Self> {
+        let flags = head[4];
+        let sized = flags & FLAG_CONTENT_SIZE != 0 && flags & FLAG_DICTIONARY == 0;
+        let block = u32_at(head, 15);
+        let (stored, block_bytes) = (block >> 31 == 1, block & 0x7fff_ffff);
+        (u32_at(head, 0) == MAGIC && sized).then(|| Self { flags, content_bytes: u64_at(head, 6), stored, block_bytes })
     }
-    let bytes = |flag: u8| if flags & flag != 0 { 4 } else { 0 };
-    let block = u64::from(u32_at(&head, 15) & 0x7fff_ffff) + bytes(FLAG_BLOCK_CHECKSUM);
-    // After the block: the end mark, and the content checksum.
-    let end = offset + HEAD_BYTES as u64 + block + 4 + bytes(FLAG_CONTENT_CHECKSUM);
-    Ok((end <= file_bytes).then(|| SizedFrame { content_bytes: u64_at(&head, 6), end }))
+
+    /// The frame, if its first block is its only one.
+    fn frame_at(&self, offset: u64) -> SizedFrame {
+        let bytes = |flag: u8| if self.flags & flag != 0 { 4 } else { 0 };
+        let block = u64::from(self.block_bytes) + bytes(FLAG_BLOCK_CHECKSUM);
+        // After the block: the end mark, and the content checksum.
+        let end = offset + HEAD_BYTES as u64 + block + 4 + bytes(FLAG_CONTENT_CHECKSUM);
+        SizedFrame { content_bytes: self.content_bytes, end }
+    }
 }
 
 /// Where in the structure of frames the bytes passed so far end. It follows sizes only; the decoder judges the content.
@@ -233,5 +287,48 @@ impl FrameWalk {
             Self::Checksum { left } => Self::Checksum { left: left - 1 },
             Self::Block { .. } => *self,
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{Access, FrameEncoder, System, simulated::SimulatedSystem};
+    use std::path::Path;
+
+    /// A small frame is decoded as the stream decodes it, and one with a wrong bit is not decoded.
+    #[test]
+    fn a_small_frame_is_decoded_whole_or_left_to_the_stream() {
+        let noise: [u8; 64] = std::array::from_fn(|place| u8::try_from(place * place * 151 % 251).unwrap());
+        let mut header = [0; 64];
+        header[..4].copy_from_slice(b"head");
+        for content in [noise, header] {
+            let frame = FrameEncoder::new(64).encode(&content).unwrap().to_vec();
+            let machine = SimulatedSystem::new(1);
+            let file = |bytes: &[u8]| {
+                machine.write_file("/frame", bytes);
+                machine.open_directory(Path::new("/"), true).unwrap().open_file("frame", Access::Read).unwrap()
+            };
+            let decoded = |bytes: &[u8], length: usize| {
+                let mut out = vec![0; length];
+                read_small_frame(&*file(bytes), &mut out).unwrap().map(|end| (out, end))
+            };
+            let end = frame.len() as u64;
+            assert_eq!(decoded(&frame, 64), Some((content.to_vec(), end)));
+            assert_eq!(decoded(&[&frame[..], &[9; 1000]].concat(), 64), Some((content.to_vec(), end)));
+            assert_eq!((decoded(&frame, 63), decoded(&frame, 65)), (None, None));
+            for cut in 0..frame.len() {
+                assert_eq!(decoded(&frame[..cut], 64), None, "cut at {cut}");
+            }
+            for bit in 0..frame.len() * 8 {
+                let mut damaged = frame.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                let found = decoded(&damaged, 64);
+                let mut streamed = [0; 64];
+                let stream = FrozenReader::new(file(&damaged)).read_up_to(&mut streamed);
+                // What is decoded here, the stream decodes too, to the same.
+                assert!(found.is_none() || (stream.is_ok() && found == Some((streamed.to_vec(), end))), "bit {bit}");
+            }
+        }
     }
 }

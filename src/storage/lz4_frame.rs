@@ -11,7 +11,7 @@ use xxhash_rust::xxh32::xxh32;
 
 const MAGIC: [u8; 4] = 0x184d_2204_u32.to_le_bytes();
 /// Version 1, independent blocks, content size, content checksum.
-const FLAGS: u8 = 0b0110_1100;
+pub(super) const FLAGS: u8 = 0b0110_1100;
 /// Blocks of at most 4 MiB.
 const BLOCK_DESCRIPTOR: u8 = 0b0111_0000;
 /// Most content of one frame: one block.

@@ -52,6 +52,11 @@ impl SimulatedSystem {
         self.world().operations
     }
 
+    /// Calls of this kind so far, whether a fault struck them or not.
+    pub fn calls(&self, kind: OperationKind) -> u64 {
+        self.world().calls[kind as usize]
+    }
+
     /// From operation `operation` on (the first is 0) every changing call fails with an error for which
     /// [`is_machine_off`](super::is_machine_off) holds, and changes nothing. `u64::MAX` takes it back.
     pub fn set_crash_at(&self, operation: u64) {

@@ -34,6 +34,25 @@ pub enum OperationKind {
     List,
 }
 
+impl OperationKind {
+    /// Every kind.
+    pub const ALL: [Self; 12] = [
+        Self::Open,
+        Self::Read,
+        Self::Write,
+        Self::SyncData,
+        Self::SyncDirectory,
+        Self::Rename,
+        Self::Create,
+        Self::Remove,
+        Self::Allocate,
+        Self::SetLen,
+        Self::Map,
+        Self::List,
+    ];
+    pub(super) const COUNT: usize = Self::ALL.len();
+}
+
 /// How often a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {

@@ -97,6 +97,8 @@ pub(super) struct World {
     pub(super) disk_limit: Option<u64>,
     pub(super) memory_limit: Option<u64>,
     pub(super) operations: u64,
+    /// Calls by kind, those that change nothing included.
+    pub(super) calls: [u64; OperationKind::COUNT],
     pub(super) crash_at: u64,
     /// The world as it was when the crash point was met.
     pub(super) at_crash: Option<Snapshot>,
@@ -124,6 +126,7 @@ impl World {
             disk_limit: None,
             memory_limit: None,
             operations: 0,
+            calls: [0; OperationKind::COUNT],
             crash_at: u64::MAX,
             at_crash: None,
             process: 0,
@@ -214,6 +217,7 @@ impl World {
 
     /// What a fault cuts the call to, if one strikes that does not fail it.
     pub(super) fn strike(&mut self, kind: OperationKind, path: &Path) -> io::Result<Option<usize>> {
+        self.calls[kind as usize] += 1;
         match self.faults.strike(kind, &path.to_string_lossy()) {
             Some(Effect::Errno(number)) => Err(errno(number)),
             Some(Effect::Short(bytes)) => Ok(Some(bytes)),
