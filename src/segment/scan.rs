@@ -62,6 +62,26 @@ pub struct SegmentScan {
 }
 
 impl SegmentScan {
+    /// Of a segment that holds nothing but zeros, after an event with this id.
+    #[must_use]
+    pub fn empty(previous_last_id: u64) -> Self {
+        Self {
+            end_slot: 0,
+            event_count: 0,
+            first_event_id: 0,
+            last_event_id: previous_last_id,
+            chain: 0,
+            end_chain: 0,
+            end_block: EndBlock::Boundary,
+            end_block_guarded: true,
+            link: None,
+            contiguous: true,
+            nonzero_end: Geometry::end_offset(0),
+            reason: Reason::None,
+            valid_above: None,
+        }
+    }
+
     /// Byte offset after the last accepted event.
     #[must_use]
     pub fn end_offset(&self) -> usize {
@@ -86,21 +106,7 @@ pub fn scan_segment(
             segment_index: segment.header.segment_index,
             created_ts_ns: segment.header.created_ts_ns,
         },
-        scan: SegmentScan {
-            end_slot: 0,
-            event_count: 0,
-            first_event_id: 0,
-            last_event_id: previous_last_id,
-            chain: 0,
-            end_chain: 0,
-            end_block: EndBlock::Boundary,
-            end_block_guarded: true,
-            link: None,
-            contiguous: true,
-            nonzero_end: 0,
-            reason: Reason::None,
-            valid_above: None,
-        },
+        scan: SegmentScan::empty(previous_last_id),
     };
     let first_above = walk.accept()?;
     walk.look_above(first_above)?;

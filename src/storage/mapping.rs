@@ -87,9 +87,9 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// Maps the first `len` bytes of `file`, shared, every page present before this returns.
+    /// Maps the first `len` bytes of `file`, shared. A page becomes present with its first store.
     pub(super) fn shared(file: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
-        let map = MmapOptions::new().len(len).populate().map_raw(&file)?;
+        let map = MmapOptions::new().len(len).map_raw(&file)?;
         Ok(Self { owner: Owner::Shared(map), len })
     }
 
@@ -124,11 +124,15 @@ impl Mapping {
         self.len == 0
     }
 
-    /// Keeps the mapping in memory; `false` when the limit of this process does not allow it.
+    /// Keeps the mapping in memory, each page from its first store on; `false` when the limit of this process does not allow it.
     #[must_use]
     pub fn lock_in_memory(&self) -> bool {
         match &self.owner {
-            Owner::Shared(map) => map.lock().is_ok(),
+            Owner::Shared(map) => {
+                let on_fault = libc::c_ulong::from(libc::MLOCK_ONFAULT);
+                // SAFETY: the range is this mapping; the call changes nothing of what it holds.
+                unsafe { libc::syscall(libc::SYS_mlock2, map.as_mut_ptr(), self.len, on_fault) == 0 }
+            }
             Owner::Heap(_) => true,
         }
     }

@@ -10,9 +10,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{LockedLog, damaged};
-use crate::format::{Geometry, Id128, PAGE_BYTES, STAGE_DIRECTORY, STAGE_FILE};
+use crate::format::{BLOCK_BYTES, Geometry, Id128, PAGE_BYTES, STAGE_DIRECTORY, STAGE_FILE, is_zero};
 use crate::recorder::config::Config;
 use crate::recorder::error::Error;
+use crate::segment::HotSegment;
 use crate::storage::{
     Access, ControlPage, Directory, File, LivePage, Place, STAGE_RECORD_BYTES, StageRecord, is_slot_name,
     read_small_file, stage_directory_name,
@@ -167,6 +168,27 @@ impl StageEvidence {
         }
         self.missing = current && !any;
         Ok(())
+    }
+
+    /// Whether a segment was prepared and never written to: its recorder was killed in this boot, and left its slot without an event.
+    /// Then all of it need not be read. The flusher writes nothing that was not published, and from the first block on; and that
+    /// recorder began with a file of zeros, which it made, or took over by this very rule. The first block is read all the same: a
+    /// count that a wild store has reset must not hide what is in the file.
+    pub(super) fn proves_empty(&self, directory: &dyn Directory, segment: &HotSegment) -> Result<bool, Error> {
+        let slot = self.slots.get(&segment.name.index).filter(|_| !self.foreign);
+        let unused = slot.is_some_and(|slot| {
+            slot.page.published == 0
+                && slot.page.created_ts_ns == segment.header.created_ts_ns
+                && slot.page.num_blocks == segment.geometry.num_blocks()
+        });
+        if !unused {
+            return Ok(false);
+        }
+        let mut block = vec![0; BLOCK_BYTES];
+        let name = segment.name.to_string();
+        let read = segment.file.read_up_to(&mut block, Geometry::block_offset(0) as u64);
+        let read = read.at("read", directory.path(), &name)?;
+        Ok(read == BLOCK_BYTES && is_zero(&block))
     }
 
     /// The largest id that the stage of this very log says was durable; 0 when it says nothing.

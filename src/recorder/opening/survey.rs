@@ -216,7 +216,11 @@ impl Surveyor<'_> {
         let first_index = unsealed.first().map_or(plan.next_index, |segment| segment.name.index);
         let mut taken = BTreeSet::new();
         for segment in unsealed {
-            let scan = scan_segment(self.directory, &segment, last_event_id)?;
+            let scan = if self.use_stage && self.evidence.proves_empty(self.directory, &segment)? {
+                SegmentScan::empty(last_event_id)
+            } else {
+                scan_segment(self.directory, &segment, last_event_id)?
+            };
             let index = segment.name.index;
             let Some((slots, last)) = self.with_stage(&segment, &scan, last_event_id, &mut taken)? else {
                 return Ok(Some(index));
