@@ -25,11 +25,13 @@ export CARGO_TARGET_DIR := $(CURDIR)/$(TARGET)
 N ?= 1000
 STATES ?= 1000000
 EVENTS ?= 50000000
+MB ?= 2000
+FOLLOW_SECONDS ?= 60
 ROUNDS ?= 5
 SEED ?=
 MESSAGES ?=
 
-.PHONY: help run tools test check header bench bench-telemetry kill9 power bounded library examples-c compilers clean bench-cold
+.PHONY: help run tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -80,6 +82,9 @@ kill9: ## N=1000: kill a recorder at random moments that many times (SEED=)
 
 power: ## STATES=1000000: that many simulated power cuts (SEED=)
 	WALREC_POWER_STATES=$(STATES) $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --test power_cut -- --nocapture
+
+reading: ## MB=2000 FOLLOW_SECONDS=60: memory of reading a log that large; a follower in another process that long
+	WALREC_READ_MB=$(MB) WALREC_FOLLOW_SECONDS=$(FOLLOW_SECONDS) $(CARGO) test --locked --test reading -- --nocapture
 
 bounded: ## EVENTS=50000000: that many through a log of 8 hot and 16 cold segments, freezing and not in turns (ROUNDS=5)
 	WALREC_TEST_EVENTS=$(EVENTS) WALREC_TEST_ROUNDS=$(ROUNDS) $(CARGO) test --locked --test bounded -- --nocapture
