@@ -471,8 +471,16 @@ typedef struct walrec_telemetry_t {
     uint64_t worker_errors;
     /** Bytes that did not verify, each time they were met, by the number that walrec_reason_str names. */
     uint64_t checksum_failures[32];
+    /** Segments made into .wal.lz4. */
+    uint64_t segments_frozen;
+    /** Segments deleted, for max_compressed_segments or max_segments. */
+    uint64_t segments_deleted;
+    /** Bytes of the frozen segments, headers and blocks. */
+    uint64_t freeze_bytes_in;
+    /** Bytes of the files that they became. */
+    uint64_t freeze_bytes_out;
     /** 0. */
-    uint64_t reserved[16];
+    uint64_t reserved[12];
     /** One append in append_sample: its stores and their publication. */
     struct walrec_times_t append;
     /** The append thread going over to the next segment, waiting included. */
@@ -521,6 +529,10 @@ typedef struct walrec_telemetry_t {
     struct walrec_times_t sleep_maintain;
     /** Sleeps of walrec-meta. */
     struct walrec_times_t sleep_meta;
+    /** One segment compressed, read again, and its .wal.lz4 durable. */
+    struct walrec_times_t freeze;
+    /** One segment deleted: renamed, cut, removed, each durable. */
+    struct walrec_times_t deletion;
 } walrec_telemetry_t;
 
 /** A range that a reader with WALREC_FLAG_SALVAGE passed. Set struct_size before the call. */

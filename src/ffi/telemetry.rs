@@ -106,8 +106,16 @@ pub struct walrec_telemetry_t {
     pub worker_errors: u64,
     /// Bytes that did not verify, each time they were met, by the number that walrec_reason_str names.
     pub checksum_failures: [u64; 32],
+    /// Segments made into .wal.lz4.
+    pub segments_frozen: u64,
+    /// Segments deleted, for max_compressed_segments or max_segments.
+    pub segments_deleted: u64,
+    /// Bytes of the frozen segments, headers and blocks.
+    pub freeze_bytes_in: u64,
+    /// Bytes of the files that they became.
+    pub freeze_bytes_out: u64,
     /// 0.
-    pub reserved: [u64; 16],
+    pub reserved: [u64; 12],
     /// One append in append_sample: its stores and their publication.
     pub append: walrec_times_t,
     /// The append thread going over to the next segment, waiting included.
@@ -156,12 +164,16 @@ pub struct walrec_telemetry_t {
     pub sleep_maintain: walrec_times_t,
     /// Sleeps of walrec-meta.
     pub sleep_meta: walrec_times_t,
+    /// One segment compressed, read again, and its .wal.lz4 durable.
+    pub freeze: walrec_times_t,
+    /// One segment deleted: renamed, cut, removed, each durable.
+    pub deletion: walrec_times_t,
 }
 
 const _: () = {
     use core::mem::offset_of;
     assert!(size_of::<walrec_times_t>() == 64);
-    assert!(size_of::<walrec_telemetry_t>() == 2160);
+    assert!(size_of::<walrec_telemetry_t>() == 2288);
     assert!(offset_of!(walrec_telemetry_t, events_appended) == 136);
     assert!(offset_of!(walrec_telemetry_t, checksum_failures) == 240);
     assert!(offset_of!(walrec_telemetry_t, append) == 624);

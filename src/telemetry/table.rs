@@ -26,6 +26,8 @@ macro_rules! each_timing {
             OpenExisting open_existing "segment_open_seconds" "kind=\"existing\"" "";
             Prepare prepare "prepare_seconds" "" "One segment made ready: its file and its slot of the stage";
             Seal seal "seal_seconds" "" "One written segment sealed, synced and cut to its size";
+            Freeze freeze "freeze_seconds" "" "One segment compressed, read again, and its .wal.lz4 durable";
+            Deletion deletion "deletion_seconds" "" "One segment deleted: renamed, cut, removed, each durable";
             MetaFlush meta_flush "meta_flush_seconds" "" "wal_meta.dat replaced";
             RingPrepared ring_prepared "ring_wait_seconds" "ring=\"prepared\"" "What was taken from a ring had stood in it";
             RingActivated ring_activated "ring_wait_seconds" "ring=\"activated\"" "";
@@ -55,6 +57,10 @@ macro_rules! each_count {
             SegmentsActivated segments_activated "segments_total" "step=\"activated\"" "";
             SegmentsWritten segments_written "segments_total" "step=\"written\"" "";
             SegmentsSealed segments_sealed "segments_total" "step=\"sealed\"" "";
+            SegmentsFrozen segments_frozen "segments_total" "step=\"frozen\"" "";
+            SegmentsDeleted segments_deleted "segments_total" "step=\"deleted\"" "";
+            FreezeBytesIn freeze_bytes_in "freeze_bytes_total" "side=\"in\"" "Bytes of frozen segments before and after they were compressed";
+            FreezeBytesOut freeze_bytes_out "freeze_bytes_total" "side=\"out\"" "";
             RingFull ring_full "ring_full_total" "" "Pushes that found their ring full";
             Backpressure backpressure "appends_refused_total" "reason=\"backpressure\"" "Appends refused for want of a segment";
             NoSpace no_space "appends_refused_total" "reason=\"no_space\"" "";

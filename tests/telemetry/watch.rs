@@ -82,6 +82,11 @@ impl Watched {
         self.seen = now;
     }
 
+    /// What has moved up to here is of no interest.
+    pub fn moved_aside(&mut self) {
+        self.seen = values(&self.snapshot());
+    }
+
     pub fn append(&mut self, ids: std::ops::RangeInclusive<u64>) {
         for id in ids {
             self.writer.append(&event(id)).unwrap_or_else(|error| panic!("append {id}: {error}"));
