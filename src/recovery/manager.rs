@@ -16,6 +16,10 @@ use crate::format::{Event, Reason, SegmentName, SegmentNameKind};
 use crate::recovery::{hold_begun, open_log};
 use crate::segment::{Catalog, Corruption, read_meta};
 use crate::storage::{Directory, RealSystem, System};
+use crate::telemetry::{Moment, ReaderCount, ReaderTelemetry, ReaderTiming};
+
+/// One call in so many that go for more events is timed: it is a block's time, and taking it 2 % of that.
+pub(super) const NEXT_SAMPLE: u32 = 4;
 
 /// A reader of one log.
 pub struct Manager {
@@ -38,6 +42,12 @@ pub struct Manager {
     in_a_row: u32,
     /// Where an unsealed segment was last found to end cleanly.
     clean_end: Option<(u32, u32, u32)>,
+    telemetry: ReaderTelemetry,
+    /// Calls that went for more events.
+    fills: u32,
+    /// Events of earlier batches, and those of all batches that were passed over on the way to a target.
+    batched: u64,
+    passed_over: u64,
 }
 
 impl std::fmt::Debug for Manager {
@@ -60,12 +70,13 @@ impl Manager {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_on(system: Arc<dyn System>, path: &Path, from_event_id: u64) -> Result<Self, Error> {
+        let telemetry = ReaderTelemetry::default();
+        let begin = Moment::now();
         let directory = open_log(&*system, path)?;
-        let catalog = Catalog::default();
         let mut reader = Self {
             system,
             directory,
-            catalog,
+            catalog: Catalog::default(),
             segment: None,
             batch: Vec::new(),
             next: 0,
@@ -75,11 +86,16 @@ impl Manager {
             loaded: None,
             in_a_row: 0,
             clean_end: None,
+            telemetry,
+            fills: 0,
+            batched: 0,
+            passed_over: 0,
         };
-        reader.seek(from_event_id)?;
+        reader.go_to(Target::Id(from_event_id))?;
         if reader.segment.is_none() {
             hold_begun(&*reader.directory)?;
         }
+        reader.telemetry.record_since(ReaderTiming::Open, begin);
         Ok(reader)
     }
 
@@ -88,7 +104,7 @@ impl Manager {
     /// # Errors
     /// As [`Self::open`]; the reader stays where it was.
     pub fn seek(&mut self, event_id: u64) -> Result<(), Error> {
-        self.go_to(Target::Id(event_id))
+        self.seek_to(Target::Id(event_id))
     }
 
     /// Goes to the first event there at or after `timestamp_ns`, forward or back. Timestamps are taken as non-decreasing from
@@ -97,17 +113,54 @@ impl Manager {
     /// # Errors
     /// As [`Self::next`]; the reader stays where it was.
     pub fn seek_time(&mut self, timestamp_ns: u64) -> Result<(), Error> {
-        self.go_to(Target::Time(timestamp_ns))
+        self.seek_to(Target::Time(timestamp_ns))
+    }
+
+    /// What this reader has measured since it was opened.
+    #[cfg(feature = "telemetry")]
+    #[must_use]
+    pub fn telemetry(&self) -> crate::telemetry::ReaderSnapshot {
+        let mut snapshot = self.telemetry.snapshot();
+        let given = (self.batched + self.next as u64).saturating_sub(self.passed_over);
+        snapshot.set_count(ReaderCount::Events, given);
+        snapshot
+    }
+
+    fn seek_to(&mut self, target: Target) -> Result<(), Error> {
+        let begin = Moment::now();
+        let result = self.go_to(target);
+        self.telemetry.record_since(ReaderTiming::Seek, begin);
+        self.count_failure(result)
+    }
+
+    /// Counts what does not verify.
+    fn count_failure<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if let Err(Error::Corrupt(corruption)) = &result {
+            self.telemetry.count_checksum_failure(corruption.reason);
+        }
+        result
+    }
+
+    fn clear_batch(&mut self) {
+        self.batched += self.next as u64;
+        self.batch.clear();
+        self.next = 0;
+    }
+
+    fn go_on_in(&mut self, segment: Option<SegmentReader>) {
+        if let Some(segment) = &segment {
+            segment.count_entered();
+        }
+        self.segment = segment;
     }
 
     fn go_to(&mut self, target: Target) -> Result<(), Error> {
         let (catalog, segment) = self.find_anew(target)?;
         self.limit = durable_limit(&*self.system, &*self.directory)?;
         self.catalog = catalog;
-        self.segment = segment;
+        self.go_on_in(segment);
         (self.ahead, self.loaded, self.in_a_row) = (None, None, 0);
-        self.batch.clear();
-        self.next = 0;
+        self.clear_batch();
         self.target = target;
         Ok(())
     }
@@ -135,9 +188,10 @@ impl Manager {
     /// Opens a segment by the names seen last; a recorder may have frozen or retired it since.
     fn enter(&self, catalog: &Catalog, index: u32, before: Before) -> Result<SegmentReader, Error> {
         let gone = |error: &Error| matches!(error, Error::Io(io) if io.source.kind() == std::io::ErrorKind::NotFound);
-        let mut result = SegmentReader::open(&self.directory, index, catalog.hot.contains(&index), before);
+        let mut result =
+            SegmentReader::open(&self.directory, &self.telemetry, index, catalog.hot.contains(&index), before);
         if catalog.hot.contains(&index) && result.as_ref().is_err_and(gone) {
-            result = SegmentReader::open(&self.directory, index, false, before);
+            result = SegmentReader::open(&self.directory, &self.telemetry, index, false, before);
         }
         match result {
             Err(error) if gone(&error) => {
@@ -160,9 +214,10 @@ impl Manager {
                     self.target = Target::Id(event.event_id.saturating_add(1));
                     return Ok(Some(event));
                 }
+                self.passed_over += 1;
                 continue;
             }
-            if !self.fill()? {
+            if !self.fill_timed()? {
                 return Ok(None);
             }
         }
@@ -185,19 +240,35 @@ impl Manager {
         Ok(out.len())
     }
 
+    /// As [`Self::fill`], some of them timed.
+    fn fill_timed(&mut self) -> Result<bool, Error> {
+        let timed = self.fills.is_multiple_of(NEXT_SAMPLE).then(Moment::now);
+        self.fills = self.fills.wrapping_add(1);
+        let result = self.fill();
+        if let Some(begin) = timed {
+            self.telemetry.record_since(ReaderTiming::Next, begin);
+        }
+        self.count_failure(result)
+    }
+
     /// Reads on until there is at least one event; `false` when there is none now.
     fn fill(&mut self) -> Result<bool, Error> {
-        self.batch.clear();
-        self.next = 0;
+        self.clear_batch();
         let mut refreshed = false;
         loop {
             if let Some(loaded) = &mut self.loaded {
-                match loaded.next() {
+                let begin = Moment::now();
+                let next = loaded.next();
+                self.telemetry.record_since(ReaderTiming::PreloadWait, begin);
+                match next {
                     Loaded::Events(events) => {
                         self.batch = events;
                         return Ok(true);
                     }
-                    Loaded::End(segment) => self.segment = Some(*segment),
+                    Loaded::End(segment) => {
+                        self.telemetry.count(ReaderCount::SegmentsPreloaded, 1);
+                        self.go_on_in(Some(*segment));
+                    }
                     // From the end of the segment before, it is entered as any other: what is wrong is found there.
                     Loaded::Failed => {}
                 }
@@ -205,7 +276,9 @@ impl Manager {
                 continue;
             }
             let Some(segment) = &mut self.segment else {
-                (self.catalog, self.segment) = self.find_anew(self.target)?;
+                let (catalog, segment) = self.find_anew(self.target)?;
+                self.catalog = catalog;
+                self.go_on_in(segment);
                 if self.segment.is_none() {
                     return Ok(false);
                 }
@@ -259,7 +332,7 @@ impl Manager {
         {
             let hot = self.catalog.hot.contains(&next);
             let before = segment.after_all();
-            self.ahead = SegmentPreloader::start(&self.directory, next, hot, before, self.limit);
+            self.ahead = SegmentPreloader::start(&self.directory, &self.telemetry, next, hot, before, self.limit);
         }
     }
 
@@ -287,7 +360,7 @@ impl Manager {
         let Some(first) = entered.first_event_id()? else {
             // A sealed empty segment is passed; an unsealed one ends the log.
             if entered.is_sealed() {
-                self.segment = Some(entered);
+                self.go_on_in(Some(entered));
                 return Ok(true);
             }
             return self.at_end(false).map(|_| false);
@@ -301,7 +374,8 @@ impl Manager {
             let before = Before { last_event_id: self.segment.as_ref().map_or(0, SegmentReader::last_given_id), link };
             entered = self.enter(&self.catalog, next, before)?;
         }
-        self.segment = Some(entered);
+        self.telemetry.count(ReaderCount::Gaps, gap.into());
+        self.go_on_in(Some(entered));
         Ok(true)
     }
 

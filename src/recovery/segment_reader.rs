@@ -16,11 +16,14 @@ use crate::format::{
 };
 use crate::segment::{EndBlock, FrozenSegment, HotSegment};
 use crate::storage::{Directory, Place};
+use crate::telemetry::{Moment, ReaderCount, ReaderTelemetry, ReaderTiming};
 
 pub(super) use search::Target;
 
 /// Blocks read at once from a `.wal`.
 const READ_BLOCKS: u32 = 64;
+/// One block in so many is timed: a block takes about a microsecond, and taking the time of it a tenth.
+pub(super) const VERIFY_SAMPLE: u32 = 16;
 
 enum Source {
     Hot(Box<HotSegment>),
@@ -49,6 +52,7 @@ pub(super) enum Round {
 
 pub(super) struct SegmentReader {
     directory: Arc<dyn Directory>,
+    telemetry: ReaderTelemetry,
     pub(super) index: u32,
     source: Source,
     before: Before,
@@ -77,7 +81,14 @@ pub(super) struct SegmentReader {
 }
 
 impl SegmentReader {
-    pub(super) fn open(directory: &Arc<dyn Directory>, index: u32, hot: bool, before: Before) -> Result<Self, Error> {
+    pub(super) fn open(
+        directory: &Arc<dyn Directory>,
+        telemetry: &ReaderTelemetry,
+        index: u32,
+        hot: bool,
+        before: Before,
+    ) -> Result<Self, Error> {
+        let begin = Moment::now();
         let source = if hot {
             Source::Hot(Box::new(HotSegment::open(&**directory, index)?))
         } else {
@@ -88,8 +99,10 @@ impl SegmentReader {
             Source::Frozen(segment) => segment.header(),
         };
         let guards = GuardContext { segment_index: index, created_ts_ns: header.created_ts_ns };
+        telemetry.record_since(ReaderTiming::OpenSegment, begin);
         Ok(Self {
             directory: Arc::clone(directory),
+            telemetry: telemetry.clone(),
             index,
             source,
             before,
@@ -120,6 +133,15 @@ impl SegmentReader {
     pub(super) fn after(&self) -> Before {
         let seal = self.seal();
         Before { last_event_id: self.last_event_id, link: seal.map(|seal| seal.last_chained_checksum) }
+    }
+
+    /// Counts that reading came to this segment.
+    pub(super) fn count_entered(&self) {
+        let form = match self.source {
+            Source::Hot(_) => ReaderCount::SegmentsHot,
+            Source::Frozen(_) => ReaderCount::SegmentsFrozen,
+        };
+        self.telemetry.count(form, 1);
     }
 
     /// Where the reader stands.
@@ -180,6 +202,7 @@ impl SegmentReader {
         if !segment.next_block(&mut block)? {
             return self.hold_totals().map(|()| Round::Done);
         }
+        self.telemetry.count(ReaderCount::Bytes, BLOCK_BYTES as u64);
         let verdict = self.judge(&block);
         if let Err(error) = self.hold_finalized(&verdict) {
             self.refused = Some(Box::new(block));
@@ -272,7 +295,14 @@ impl SegmentReader {
 
     fn judge(&self, block: &[u8; BLOCK_BYTES]) -> BlockVerdict {
         let context = self.context();
-        if self.chain.is_some() { judge_block(block, &context) } else { judge_unchained_block(block, &context) }
+        let judge = if self.chain.is_some() { judge_block } else { judge_unchained_block };
+        if !self.block.is_multiple_of(VERIFY_SAMPLE) {
+            return judge(block, &context);
+        }
+        let begin = Moment::now();
+        let verdict = judge(block, &context);
+        self.telemetry.record_since(ReaderTiming::Verify, begin);
+        verdict
     }
 
     fn context(&self) -> BlockContext {
@@ -295,6 +325,7 @@ impl SegmentReader {
             let read = segment.file.read_up_to(&mut window, Geometry::block_offset(index) as u64);
             let read = read.at("read", self.directory.path(), &name)?;
             window.truncate(read - read % BLOCK_BYTES);
+            self.telemetry.count(ReaderCount::Bytes, window.len() as u64);
             self.window = window;
             self.window_first = index;
         }
@@ -339,6 +370,7 @@ impl SegmentReader {
         }
         self.last_event_id = verdict.last_event_id;
         self.events += verdict.accepted;
+        self.telemetry.count(ReaderCount::Blocks, 1);
         self.block += 1;
         self.given = 0;
     }

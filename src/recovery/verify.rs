@@ -17,6 +17,7 @@ use crate::format::{Event, Reason, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentN
 use crate::recovery::{hold_begun, open_log};
 use crate::segment::{Catalog, Corruption, read_meta};
 use crate::storage::{Access, Directory, Place, RealSystem, System};
+use crate::telemetry::ReaderTelemetry;
 
 /// What a verification found.
 #[derive(Clone, Debug, Default)]
@@ -71,7 +72,13 @@ pub fn verify_on(system: Arc<dyn System>, path: &Path) -> Result<VerifyReport, E
     // Whatever happens meanwhile, this much must be there.
     let meta = read_meta(&*directory)?.last_event_id;
     let durable = durable_limit(&*system, &*directory)?.unwrap_or(0).max(meta);
-    let mut verification = Verification { system, directory, durable, report: VerifyReport::default() };
+    let mut verification = Verification {
+        system,
+        directory,
+        telemetry: ReaderTelemetry::default(),
+        durable,
+        report: VerifyReport::default(),
+    };
     verification.run()?;
     Ok(verification.report)
 }
@@ -79,6 +86,8 @@ pub fn verify_on(system: Arc<dyn System>, path: &Path) -> Result<VerifyReport, E
 struct Verification {
     system: Arc<dyn System>,
     directory: Arc<dyn Directory>,
+    /// Nobody reads it.
+    telemetry: ReaderTelemetry,
     /// The log must reach to this event.
     durable: u64,
     report: VerifyReport,
@@ -211,7 +220,7 @@ impl Verification {
             other => other.and_then(|file| file.attributes()).at("open", self.directory.path(), &name)?.bytes,
         };
         let mut counted = Counted::default();
-        let after = match SegmentReader::open(&self.directory, index, hot, before) {
+        let after = match SegmentReader::open(&self.directory, &self.telemetry, index, hot, before) {
             Ok(mut segment) => {
                 let walked = self.walk(catalog, &mut segment, &mut counted);
                 let after = segment.after_all();
@@ -263,7 +272,13 @@ impl Verification {
         let later = catalog.indices().into_iter().find(|&later| later > segment.index);
         let in_use = match later {
             Some(later) => {
-                let mut next = SegmentReader::open(&self.directory, later, catalog.hot.contains(&later), unknown)?;
+                let mut next = SegmentReader::open(
+                    &self.directory,
+                    &self.telemetry,
+                    later,
+                    catalog.hot.contains(&later),
+                    unknown,
+                )?;
                 next.first_event_id()?.is_some_and(|first| limit.is_none_or(|limit| first <= limit))
             }
             None => false,

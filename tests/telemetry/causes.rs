@@ -306,6 +306,7 @@ fn what_did_not_verify_is_counted_by_its_kind() {
 }
 
 /// Fills a segment, so that all that is left of it is the maintainer's.
+#[allow(clippy::unwrap_used, reason = "a broken fixture ends the test")]
 fn fill(watched: &mut Watched, segment: u64) {
     watched.append(segment * CAPACITY + 1..=(segment + 1) * CAPACITY);
     watched.settle(WorkerKind::Preparer);

@@ -19,11 +19,13 @@ use self::block::{Piece, Surroundings, salvage_block};
 use self::segment::{SalvageSegment, Step};
 use super::durable_limit::durable_limit;
 use super::error::Error;
-use super::segment_reader::{Before, SegmentReader, Target};
+use super::manager::NEXT_SAMPLE;
+use super::segment_reader::{Before, SegmentReader, Target, VERIFY_SAMPLE};
 use crate::format::{BLOCK_BYTES, Event, Geometry, Reason, SEGMENT_HEADER_BYTES};
 use crate::recovery::{hold_begun, open_log};
 use crate::segment::{Catalog, read_meta};
 use crate::storage::{Directory, RealSystem, System};
+use crate::telemetry::{Moment, ReaderCount, ReaderTelemetry, ReaderTiming};
 
 /// A range that was passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +96,11 @@ pub struct Salvager {
     at_end: bool,
     /// Durable events up to this id were told to be missing.
     told: u64,
+    telemetry: ReaderTelemetry,
+    /// Calls that went for more.
+    advances: u32,
+    /// Events given.
+    events: u64,
 }
 
 impl std::fmt::Debug for Salvager {
@@ -117,6 +124,8 @@ impl Salvager {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_on(system: Arc<dyn System>, path: &Path, from_event_id: u64) -> Result<Self, Error> {
+        let telemetry = ReaderTelemetry::default();
+        let begin = Moment::now();
         let directory = open_log(&*system, path)?;
         let mut salvager = Self {
             system,
@@ -136,11 +145,15 @@ impl Salvager {
             looked_again: false,
             at_end: false,
             told: 0,
+            telemetry,
+            advances: 0,
+            events: 0,
         };
         salvager.go_to(Target::Id(from_event_id))?;
         if salvager.catalog.indices().is_empty() {
             hold_begun(&*salvager.directory)?;
         }
+        salvager.telemetry.record_since(ReaderTiming::Open, begin);
         Ok(salvager)
     }
 
@@ -149,7 +162,7 @@ impl Salvager {
     /// # Errors
     /// As [`Self::open`]; the reader stays where it was.
     pub fn seek(&mut self, event_id: u64) -> Result<(), Error> {
-        self.go_to(Target::Id(event_id))
+        self.seek_to(Target::Id(event_id))
     }
 
     /// Goes to the first event there at or after `timestamp_ns`.
@@ -157,7 +170,23 @@ impl Salvager {
     /// # Errors
     /// [`Error::Io`]; the reader stays where it was.
     pub fn seek_time(&mut self, timestamp_ns: u64) -> Result<(), Error> {
-        self.go_to(Target::Time(timestamp_ns))
+        self.seek_to(Target::Time(timestamp_ns))
+    }
+
+    /// What this reader has measured since it was opened.
+    #[cfg(feature = "telemetry")]
+    #[must_use]
+    pub fn telemetry(&self) -> crate::telemetry::ReaderSnapshot {
+        let mut snapshot = self.telemetry.snapshot();
+        snapshot.set_count(ReaderCount::Events, self.events);
+        snapshot
+    }
+
+    fn seek_to(&mut self, target: Target) -> Result<(), Error> {
+        let begin = Moment::now();
+        let result = self.go_to(target);
+        self.telemetry.record_since(ReaderTiming::Seek, begin);
+        result
     }
 
     fn go_to(&mut self, target: Target) -> Result<(), Error> {
@@ -187,6 +216,33 @@ impl Salvager {
     /// [`Error::Io`]; damage is none.
     #[allow(clippy::should_implement_trait, reason = "no iterator: after its end there may be more")]
     pub fn next(&mut self) -> Result<Item, Error> {
+        let item = match self.ready.pop_front() {
+            Some(item) => item,
+            None => self.advance_timed()?,
+        };
+        match &item {
+            Item::Event(_) => self.events += 1,
+            Item::Gap(gap) => {
+                self.telemetry.count(ReaderCount::Gaps, 1);
+                self.telemetry.count_checksum_failure(gap.reason);
+            }
+            Item::End => {}
+        }
+        Ok(item)
+    }
+
+    /// As [`Self::advance_to_next`], some of them timed.
+    fn advance_timed(&mut self) -> Result<Item, Error> {
+        let timed = self.advances.is_multiple_of(NEXT_SAMPLE).then(Moment::now);
+        self.advances = self.advances.wrapping_add(1);
+        let result = self.advance_to_next();
+        if let Some(begin) = timed {
+            self.telemetry.record_since(ReaderTiming::Next, begin);
+        }
+        result
+    }
+
+    fn advance_to_next(&mut self) -> Result<Item, Error> {
         loop {
             if let Some(item) = self.ready.pop_front() {
                 return Ok(item);
@@ -231,7 +287,10 @@ impl Salvager {
         let Some(segment) = &mut self.segment else { return Ok(false) };
         let index = segment.block;
         match segment.step(&*self.directory)? {
-            Step::Block(block) => Ok(self.take(index, &block)),
+            Step::Block(block) => {
+                self.telemetry.count(ReaderCount::Bytes, BLOCK_BYTES as u64);
+                Ok(self.take(index, &block))
+            }
             Step::Unreadable { end, reason } => {
                 let begin = Geometry::block_offset(index) as u64;
                 let length = u64::from(end - index) * BLOCK_BYTES as u64;
@@ -257,7 +316,13 @@ impl Salvager {
             sealed: seal.is_some() || !segment.header_holds,
             ids: seal.map_or(1..=u64::MAX, |seal| seal.first_event_id.max(1)..=seal.last_event_id),
         };
+        let timed = index.is_multiple_of(VERIFY_SAMPLE).then(Moment::now);
         let salvaged = salvage_block(bytes, &around);
+        if let Some(begin) = timed {
+            self.telemetry.record_since(ReaderTiming::Verify, begin);
+        }
+        let (high, sound) =
+            (self.high, !salvaged.pieces.iter().any(|piece| matches!(piece, Piece::Range { sure: true, .. })));
         let before = Resume { block: index, chain: self.chain, last: self.last };
         if let (Some(told), Some(link)) = (salvaged.told_link, self.link)
             && told != link
@@ -282,6 +347,7 @@ impl Salvager {
                 }
             }
         }
+        self.telemetry.count(ReaderCount::Blocks, u64::from(sound && self.high > high));
         self.chain = salvaged.chain;
         self.in_place = salvaged.in_place;
         true
@@ -397,7 +463,8 @@ impl Salvager {
     /// Whether a segment holds events, or may.
     fn is_in_use(&self, index: u32) -> bool {
         let unknown = Before { last_event_id: 0, link: None };
-        let opened = SegmentReader::open(&self.directory, index, self.catalog.hot.contains(&index), unknown);
+        let opened =
+            SegmentReader::open(&self.directory, &self.telemetry, index, self.catalog.hot.contains(&index), unknown);
         match opened.and_then(|mut segment| segment.first_event_id()) {
             Ok(Some(first)) => self.limit.is_none_or(|limit| first <= limit),
             Ok(None) => false,
@@ -408,16 +475,20 @@ impl Salvager {
 
     /// A segment by the names seen last; frozen since, it is opened in its new form. `None`: it was retired.
     fn open_segment(&self, catalog: &Catalog, index: u32) -> Result<Option<SalvageSegment>, Error> {
-        if catalog.hot.contains(&index)
-            && let Some(opened) = SalvageSegment::open(&self.directory, index, true)?
-        {
-            return Ok(Some(opened));
-        }
-        SalvageSegment::open(&self.directory, index, false)
+        let begin = Moment::now();
+        let hot = if catalog.hot.contains(&index) { SalvageSegment::open(&self.directory, index, true)? } else { None };
+        let opened = match hot {
+            Some(opened) => Some(opened),
+            None => SalvageSegment::open(&self.directory, index, false)?,
+        };
+        self.telemetry.record_since(ReaderTiming::OpenSegment, begin);
+        Ok(opened)
     }
 
     fn enter(&mut self, opened: SalvageSegment) {
         let header_gap = opened.header_gap;
+        let form = if opened.is_hot { ReaderCount::SegmentsHot } else { ReaderCount::SegmentsFrozen };
+        self.telemetry.count(form, 1);
         self.in_place = opened.header_holds;
         self.chain = Some(0);
         self.resume = Resume { block: 0, chain: Some(0), last: self.last };
@@ -448,7 +519,8 @@ impl Salvager {
         let unknown = Before { last_event_id: 0, link: None };
         let first = |from: usize| {
             indices[from..].iter().find_map(|&index| {
-                let opened = SegmentReader::open(&self.directory, index, catalog.hot.contains(&index), unknown);
+                let opened =
+                    SegmentReader::open(&self.directory, &self.telemetry, index, catalog.hot.contains(&index), unknown);
                 opened.and_then(|mut segment| segment.may_begin(target)).ok().flatten()
             })
         };
