@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::durable_limit::durable_limit;
 use super::error::Error;
+use super::forms::{open_frozen_instead, retired_before};
 use super::segment_preloader::{Loaded, SegmentPreloader};
 use super::segment_reader::{Before, Round, SegmentReader, Target};
 use crate::format::{Event, Reason, SegmentName, SegmentNameKind};
@@ -188,17 +189,35 @@ impl Manager {
     /// Opens a segment by the names seen last; a recorder may have frozen or retired it since.
     fn enter(&self, catalog: &Catalog, index: u32, before: Before) -> Result<SegmentReader, Error> {
         let gone = |error: &Error| matches!(error, Error::Io(io) if io.source.kind() == std::io::ErrorKind::NotFound);
-        let mut result =
-            SegmentReader::open(&self.directory, &self.telemetry, index, catalog.hot.contains(&index), before);
-        if catalog.hot.contains(&index) && result.as_ref().is_err_and(gone) {
-            result = SegmentReader::open(&self.directory, &self.telemetry, index, false, before);
-        }
-        match result {
-            Err(error) if gone(&error) => {
-                Err(Error::NotFound(format!("segment {index} was retired before it was read")))
+        let open = |hot| SegmentReader::open(&self.directory, &self.telemetry, index, hot, before);
+        if catalog.hot.contains(&index) {
+            match open(true) {
+                Err(Error::Corrupt(hot)) => return self.frozen_instead(index, before, hot),
+                Ok(hot) if catalog.frozen.contains(&index) && !hot.is_sealed() => {
+                    return self.frozen_instead(index, before, hot.not_sealed().into());
+                }
+                Err(error) if gone(&error) => {}
+                result => return result,
             }
+        }
+        match open(false) {
+            Err(error) if gone(&error) => Err(retired_before(index)),
             result => result,
         }
+    }
+
+    fn frozen_instead(&self, index: u32, before: Before, hot: Box<Corruption>) -> Result<SegmentReader, Error> {
+        open_frozen_instead(&self.directory, &self.telemetry, index, before, hot)
+    }
+
+    /// After an error in this segment: goes over to its `.wal.lz4`, when it was read from a `.wal` that is damaged.
+    fn turn_to_frozen(&mut self, error: Error) -> Result<(), Error> {
+        let Some(segment) = self.segment.as_ref().filter(|segment| segment.is_hot()) else { return Err(error) };
+        let Error::Corrupt(hot) = error else { return Err(error) };
+        // From its start: the target passes over what was given.
+        let frozen = self.frozen_instead(segment.index, segment.before(), hot)?;
+        self.go_on_in(Some(frozen));
+        Ok(())
     }
 
     /// The next event; `None` when there is no more now: a running recorder may make more durable.
@@ -284,7 +303,13 @@ impl Manager {
                 }
                 continue;
             };
-            let round = segment.read(self.limit, &mut self.batch)?;
+            let round = match segment.read(self.limit, &mut self.batch) {
+                Ok(round) => round,
+                Err(error) => {
+                    self.turn_to_frozen(error)?;
+                    continue;
+                }
+            };
             if self.limit.is_none() && !segment.is_sealed() && !self.batch.is_empty() {
                 // A recorder may have opened the log since the last look: what was just read may not be durable.
                 self.limit = durable_limit(&*self.system, &*self.directory)?;
@@ -304,7 +329,9 @@ impl Manager {
                 Round::Nothing | Round::Done if !refreshed => {
                     refreshed = true;
                     self.limit = durable_limit(&*self.system, &*self.directory)?;
-                    segment.refresh()?;
+                    if let Err(error) = segment.refresh() {
+                        self.turn_to_frozen(error)?;
+                    }
                 }
                 Round::Nothing | Round::Done => {
                     if !self.go_on(round == Round::Done)? {
@@ -417,6 +444,15 @@ impl Manager {
         let indices: Vec<u32> = catalog.indices().into_iter().collect();
         let unknown = Before { last_event_id: 0, link: None };
         let open = |index: u32, before| self.enter(catalog, index, before);
+        let may_begin = |index: u32| {
+            let mut segment = open(index, unknown)?;
+            match segment.may_begin(target) {
+                Err(Error::Corrupt(hot)) if segment.is_hot() => {
+                    self.frozen_instead(index, unknown, hot)?.may_begin(target)
+                }
+                result => result,
+            }
+        };
         let Some(&oldest) = indices.first() else { return Ok(None) };
         if target == Target::Id(0) {
             return open(oldest, unknown).map(Some);
@@ -429,7 +465,7 @@ impl Manager {
             indices[place..]
                 .iter()
                 .find_map(|&index| {
-                    open(index, unknown).and_then(|mut segment| segment.may_begin(target)).unwrap_or_else(|failed| {
+                    may_begin(index).unwrap_or_else(|failed| {
                         error.get_or_insert(failed);
                         None
                     })

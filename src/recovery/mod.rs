@@ -7,6 +7,7 @@
 
 mod durable_limit;
 mod error;
+mod forms;
 mod manager;
 mod salvage;
 mod segment_preloader;

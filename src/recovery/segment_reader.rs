@@ -14,7 +14,7 @@ use crate::format::{
     BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockContext, BlockState, BlockVerdict, EVENT_BYTES, EVENTS_PER_BLOCK, Event,
     FLAG_LINK, Geometry, GuardContext, Reason, Seal, judge_block, judge_unchained_block, u64_at, xxh64,
 };
-use crate::segment::{EndBlock, FrozenSegment, HotSegment};
+use crate::segment::{Corruption, EndBlock, FrozenSegment, HotSegment};
 use crate::storage::{Directory, Place};
 use crate::telemetry::{Moment, ReaderCount, ReaderTelemetry, ReaderTiming};
 
@@ -77,7 +77,7 @@ pub(super) struct SegmentReader {
     /// A frozen segment's block that did not verify.
     refused: Option<Box<[u8; BLOCK_BYTES]>>,
     /// The first thing found wrong with a frozen segment.
-    corruption: Option<Box<crate::segment::Corruption>>,
+    corruption: Option<Box<Corruption>>,
 }
 
 impl SegmentReader {
@@ -135,12 +135,24 @@ impl SegmentReader {
         Before { last_event_id: self.last_event_id, link: seal.map(|seal| seal.last_chained_checksum) }
     }
 
+    /// Whether it is read from a `.wal`.
+    pub(super) fn is_hot(&self) -> bool {
+        matches!(self.source, Source::Hot(_))
+    }
+
+    /// What it follows on.
+    pub(super) fn before(&self) -> Before {
+        self.before
+    }
+
+    /// What is wrong with a `.wal` that is not sealed, and yet has a frozen form.
+    pub(super) fn not_sealed(&self) -> Corruption {
+        self.corruption(Reason::SealedCounts, "it is not sealed, and there is a frozen form of it".into())
+    }
+
     /// Counts that reading came to this segment.
     pub(super) fn count_entered(&self) {
-        let form = match self.source {
-            Source::Hot(_) => ReaderCount::SegmentsHot,
-            Source::Frozen(_) => ReaderCount::SegmentsFrozen,
-        };
+        let form = if self.is_hot() { ReaderCount::SegmentsHot } else { ReaderCount::SegmentsFrozen };
         self.telemetry.count(form, 1);
     }
 
@@ -160,12 +172,16 @@ impl SegmentReader {
     }
 
     pub(super) fn corrupt(&self, reason: Reason, detail: String) -> Error {
+        self.corruption(reason, detail).into()
+    }
+
+    fn corruption(&self, reason: Reason, detail: String) -> Corruption {
         let kind = match self.source {
             Source::Hot(_) => crate::format::SegmentNameKind::Hot,
             Source::Frozen(_) => crate::format::SegmentNameKind::Frozen,
         };
         let name = crate::format::SegmentName::new(self.index, kind).to_string();
-        crate::segment::Corruption {
+        Corruption {
             path: self.directory.path().join(name),
             segment_index: self.index,
             block: Some(self.block),
@@ -173,7 +189,6 @@ impl SegmentReader {
             reason,
             detail,
         }
-        .into()
     }
 
     /// Adds the next events up to `limit` to `out`.

@@ -55,6 +55,16 @@ pub struct Fault {
     pub actual: u64,
 }
 
+impl Fault {
+    /// The other form of the segment has a fault too.
+    fn add(&mut self, other: Option<Self>) {
+        if let Some(other) = other {
+            let corruption = self.corruption.clone().in_both_forms(&other.corruption);
+            *self = Self { corruption, expected: 0, actual: 0 };
+        }
+    }
+}
+
 /// Verifies the log in `path`.
 ///
 /// # Errors
@@ -173,9 +183,10 @@ impl Verification {
             let forms = [(catalog.hot.contains(&index), true), (catalog.frozen.contains(&index), false)];
             for (_, hot) in forms.into_iter().filter(|(there, _)| *there) {
                 let Some((counted, after)) = self.form(&catalog, index, hot, before)? else { continue };
-                let better = found.as_ref().is_none_or(|(one, _)| one.fault.is_some() && counted.fault.is_none());
-                if better {
-                    found = Some((counted, after));
+                match &mut found {
+                    Some((Counted { fault: Some(hot), .. }, _)) if counted.fault.is_some() => hot.add(counted.fault),
+                    Some((Counted { fault: None, .. }, _)) => {}
+                    _ => found = Some((counted, after)),
                 }
             }
             let now = Catalog::read(&*self.directory)?;
@@ -225,7 +236,9 @@ impl Verification {
                 let walked = self.walk(catalog, &mut segment, &mut counted);
                 let after = segment.after_all();
                 let link = *walked.as_ref().unwrap_or(&after.link);
-                self.hold(walked.map(|_| ()), Some(&mut segment), &mut counted)?;
+                let sealed = segment.is_sealed() || !catalog.frozen.contains(&index);
+                let outcome = walked.and_then(|_| if sealed { Ok(()) } else { Err(segment.not_sealed().into()) });
+                self.hold(outcome, Some(&mut segment), &mut counted)?;
                 Before { link, ..after }
             }
             Err(Error::Io(error)) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -159,6 +159,31 @@ fn what_does_not_verify_is_counted_each_time_it_is_met() {
     assert!(matches!(salvager.next().unwrap(), Item::Event(event) if event.event_id == 5));
 }
 
+/// A segment in both forms, whose `.wal` is damaged: the other form is read, and the damage is told.
+#[test]
+fn a_wal_that_is_left_for_its_frozen_form_is_counted() {
+    let machine = log(26);
+    // Frozen by the recorder, and its `.wal` brought back as it was not.
+    let wal = machine.read_file(format!("{LOG}/FS.00000002.wal")).unwrap();
+    machine.write_file(format!("{LOG}/FS.00000001.wal"), &wal);
+    let wrong = Reason::SegmentIndex.as_u32() as usize;
+    let mut reader = open(&machine);
+    read(&mut reader, 1, LAST);
+    let snapshot = reader.telemetry();
+    assert_eq!((snapshot.count(ReaderCount::FormSwitches), snapshot.checksum_failures[wrong]), (1, 1));
+    let mut salvager = Salvager::open_on(Arc::new(machine.clone()), Path::new(LOG), 0).unwrap();
+    for id in 1..=LAST {
+        assert!(matches!(salvager.next().unwrap(), Item::Event(event) if event.event_id == id));
+    }
+    let snapshot = salvager.telemetry();
+    assert_eq!((snapshot.count(ReaderCount::FormSwitches), snapshot.checksum_failures[wrong]), (1, 1));
+    assert_eq!(snapshot.count(ReaderCount::Gaps), 0);
+    machine.remove_tree(format!("{LOG}/FS.00000001.wal"));
+    let mut reader = open(&machine);
+    read(&mut reader, 1, LAST);
+    assert_eq!(reader.telemetry().count(ReaderCount::FormSwitches), 0);
+}
+
 #[test]
 fn a_recorded_gap_is_counted() {
     let machine = log(24);

@@ -19,6 +19,7 @@ use self::block::{Piece, Surroundings, salvage_block};
 use self::segment::{SalvageSegment, Step};
 use super::durable_limit::durable_limit;
 use super::error::Error;
+use super::forms::salvage_hot;
 use super::manager::NEXT_SAMPLE;
 use super::segment_reader::{Before, SegmentReader, Target, VERIFY_SAMPLE};
 use crate::format::{BLOCK_BYTES, Event, Geometry, Reason, SEGMENT_HEADER_BYTES};
@@ -473,10 +474,12 @@ impl Salvager {
         }
     }
 
-    /// A segment by the names seen last; frozen since, it is opened in its new form. `None`: it was retired.
+    /// A segment by the names seen last, in the form that counts; frozen since, it is opened in its new form. `None`: it was retired.
     fn open_segment(&self, catalog: &Catalog, index: u32) -> Result<Option<SalvageSegment>, Error> {
         let begin = Moment::now();
-        let hot = if catalog.hot.contains(&index) { SalvageSegment::open(&self.directory, index, true)? } else { None };
+        let hot = catalog.hot.contains(&index)
+            && (!catalog.frozen.contains(&index) || salvage_hot(&*self.directory, &self.telemetry, index)?);
+        let hot = if hot { SalvageSegment::open(&self.directory, index, true)? } else { None };
         let opened = match hot {
             Some(opened) => Some(opened),
             None => SalvageSegment::open(&self.directory, index, false)?,
