@@ -5,6 +5,8 @@
 //! A segment is left for the next one only when it is full, or sealed and read to its end, or when the next one has events: the
 //! recorder never writes to a segment before the one before it is complete.
 
+mod measured;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,9 +20,6 @@ use crate::recovery::{hold_begun, open_log};
 use crate::segment::{Catalog, Corruption, read_meta};
 use crate::storage::{Directory, RealSystem, System};
 use crate::telemetry::{Moment, ReaderCount, ReaderTelemetry, ReaderTiming};
-
-/// One call in so many that go for more events is timed: it is a block's time, and taking it 2 % of that.
-pub(super) const NEXT_SAMPLE: u32 = 4;
 
 /// A reader of one log.
 pub struct Manager {
@@ -117,31 +116,6 @@ impl Manager {
         self.seek_to(Target::Time(timestamp_ns))
     }
 
-    /// What this reader has measured since it was opened.
-    #[cfg(feature = "telemetry")]
-    #[must_use]
-    pub fn telemetry(&self) -> crate::telemetry::ReaderSnapshot {
-        let mut snapshot = self.telemetry.snapshot();
-        let given = (self.batched + self.next as u64).saturating_sub(self.passed_over);
-        snapshot.set_count(ReaderCount::Events, given);
-        snapshot
-    }
-
-    fn seek_to(&mut self, target: Target) -> Result<(), Error> {
-        let begin = Moment::now();
-        let result = self.go_to(target);
-        self.telemetry.record_since(ReaderTiming::Seek, begin);
-        self.count_failure(result)
-    }
-
-    /// Counts what does not verify.
-    fn count_failure<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
-        if let Err(Error::Corrupt(corruption)) = &result {
-            self.telemetry.count_checksum_failure(corruption.reason);
-        }
-        result
-    }
-
     fn clear_batch(&mut self) {
         self.batched += self.next as u64;
         self.batch.clear();
@@ -224,6 +198,7 @@ impl Manager {
     ///
     /// # Errors
     /// [`Error`]; the same again when called again, until its cause is gone.
+    #[inline]
     #[allow(clippy::should_implement_trait, reason = "no iterator: after its end there may be more")]
     pub fn next(&mut self) -> Result<Option<Event>, Error> {
         loop {
@@ -259,39 +234,15 @@ impl Manager {
         Ok(out.len())
     }
 
-    /// As [`Self::fill`], some of them timed.
-    fn fill_timed(&mut self) -> Result<bool, Error> {
-        let timed = self.fills.is_multiple_of(NEXT_SAMPLE).then(Moment::now);
-        self.fills = self.fills.wrapping_add(1);
-        let result = self.fill();
-        if let Some(begin) = timed {
-            self.telemetry.record_since(ReaderTiming::Next, begin);
-        }
-        self.count_failure(result)
-    }
-
     /// Reads on until there is at least one event; `false` when there is none now.
     fn fill(&mut self) -> Result<bool, Error> {
         self.clear_batch();
         let mut refreshed = false;
         loop {
-            if let Some(loaded) = &mut self.loaded {
-                let begin = Moment::now();
-                let next = loaded.next();
-                self.telemetry.record_since(ReaderTiming::PreloadWait, begin);
-                match next {
-                    Loaded::Events(events) => {
-                        self.batch = events;
-                        return Ok(true);
-                    }
-                    Loaded::End(segment) => {
-                        self.telemetry.count(ReaderCount::SegmentsPreloaded, 1);
-                        self.go_on_in(Some(*segment));
-                    }
-                    // From the end of the segment before, it is entered as any other: what is wrong is found there.
-                    Loaded::Failed => {}
+            if self.loaded.is_some() {
+                if self.take_loaded() {
+                    return Ok(true);
                 }
-                (self.loaded, self.in_a_row) = (None, 0);
                 continue;
             }
             let Some(segment) = &mut self.segment else {
@@ -341,6 +292,28 @@ impl Manager {
                 }
             }
         }
+    }
+
+    /// Takes the next events that were read ahead; `false` when there are no more: then reading goes on in the segment as it is.
+    fn take_loaded(&mut self) -> bool {
+        let Some(loaded) = &mut self.loaded else { return false };
+        let begin = Moment::now();
+        let next = loaded.next();
+        self.telemetry.record_since(ReaderTiming::PreloadWait, begin);
+        match next {
+            Loaded::Events(events) => {
+                self.batch = events;
+                return true;
+            }
+            Loaded::End(segment) => {
+                self.telemetry.count(ReaderCount::SegmentsPreloaded, 1);
+                self.go_on_in(Some(*segment));
+            }
+            // From the end of the segment before, it is entered as any other: what is wrong is found there.
+            Loaded::Failed => {}
+        }
+        (self.loaded, self.in_a_row) = (None, 0);
+        false
     }
 
     /// Has the next segment read ahead, once this one has been read for a while; not the log's last, which may be growing.

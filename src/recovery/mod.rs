@@ -26,6 +26,9 @@ pub use manager::Manager;
 pub use salvage::{Gap, Item, Salvager};
 pub use verify::{Fault, VerifyReport, verify, verify_on};
 
+/// One call in so many that go for more events is timed: it is a block's time, and taking it 2 % of that.
+const NEXT_SAMPLE: u32 = 4;
+
 /// Opens a log directory to be read.
 fn open_log(system: &dyn System, path: &Path) -> Result<Arc<dyn Directory>, Error> {
     match system.open_directory(path, true) {

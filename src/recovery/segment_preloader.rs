@@ -99,6 +99,7 @@ fn load(mut segment: SegmentReader, limit: Option<u64>, sender: &SyncSender<Load
         let round = segment.read(None, &mut batch).ok()?;
         let done = round != Round::Went && batch.len() == before;
         if batch.len() >= BATCH_EVENTS || (done && !batch.is_empty()) {
+            segment.count_passed();
             sender.send(Loaded::Events(std::mem::replace(&mut batch, Vec::with_capacity(BATCH_EVENTS + 256)))).ok()?;
         }
         if done {

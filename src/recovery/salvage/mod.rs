@@ -9,19 +9,19 @@
 //! 4. Zeros at the end of the log are its end and no range, and so is a torn tail, unless later events are known to be durable.
 
 mod block;
+mod measured;
 mod segment;
 
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
-use self::block::{Piece, Surroundings, salvage_block};
+use self::block::{Piece, Surroundings};
 use self::segment::{SalvageSegment, Step};
 use super::durable_limit::durable_limit;
 use super::error::Error;
 use super::forms::salvage_hot;
-use super::manager::NEXT_SAMPLE;
-use super::segment_reader::{Before, SegmentReader, Target, VERIFY_SAMPLE};
+use super::segment_reader::{Before, SegmentReader, Target};
 use crate::format::{BLOCK_BYTES, Event, Geometry, Reason, SEGMENT_HEADER_BYTES};
 use crate::recovery::{hold_begun, open_log};
 use crate::segment::{Catalog, read_meta};
@@ -174,22 +174,6 @@ impl Salvager {
         self.seek_to(Target::Time(timestamp_ns))
     }
 
-    /// What this reader has measured since it was opened.
-    #[cfg(feature = "telemetry")]
-    #[must_use]
-    pub fn telemetry(&self) -> crate::telemetry::ReaderSnapshot {
-        let mut snapshot = self.telemetry.snapshot();
-        snapshot.set_count(ReaderCount::Events, self.events);
-        snapshot
-    }
-
-    fn seek_to(&mut self, target: Target) -> Result<(), Error> {
-        let begin = Moment::now();
-        let result = self.go_to(target);
-        self.telemetry.record_since(ReaderTiming::Seek, begin);
-        result
-    }
-
     fn go_to(&mut self, target: Target) -> Result<(), Error> {
         let catalog = Catalog::read(&*self.directory)?;
         let start = match self.find(&catalog, target)? {
@@ -221,26 +205,8 @@ impl Salvager {
             Some(item) => item,
             None => self.advance_timed()?,
         };
-        match &item {
-            Item::Event(_) => self.events += 1,
-            Item::Gap(gap) => {
-                self.telemetry.count(ReaderCount::Gaps, 1);
-                self.telemetry.count_checksum_failure(gap.reason);
-            }
-            Item::End => {}
-        }
+        self.count_item(&item);
         Ok(item)
-    }
-
-    /// As [`Self::advance_to_next`], some of them timed.
-    fn advance_timed(&mut self) -> Result<Item, Error> {
-        let timed = self.advances.is_multiple_of(NEXT_SAMPLE).then(Moment::now);
-        self.advances = self.advances.wrapping_add(1);
-        let result = self.advance_to_next();
-        if let Some(begin) = timed {
-            self.telemetry.record_since(ReaderTiming::Next, begin);
-        }
-        result
     }
 
     fn advance_to_next(&mut self) -> Result<Item, Error> {
@@ -288,10 +254,7 @@ impl Salvager {
         let Some(segment) = &mut self.segment else { return Ok(false) };
         let index = segment.block;
         match segment.step(&*self.directory)? {
-            Step::Block(block) => {
-                self.telemetry.count(ReaderCount::Bytes, BLOCK_BYTES as u64);
-                Ok(self.take(index, &block))
-            }
+            Step::Block(block) => Ok(self.take(index, &block)),
             Step::Unreadable { end, reason } => {
                 let begin = Geometry::block_offset(index) as u64;
                 let length = u64::from(end - index) * BLOCK_BYTES as u64;
@@ -317,11 +280,7 @@ impl Salvager {
             sealed: seal.is_some() || !segment.header_holds,
             ids: seal.map_or(1..=u64::MAX, |seal| seal.first_event_id.max(1)..=seal.last_event_id),
         };
-        let timed = index.is_multiple_of(VERIFY_SAMPLE).then(Moment::now);
-        let salvaged = salvage_block(bytes, &around);
-        if let Some(begin) = timed {
-            self.telemetry.record_since(ReaderTiming::Verify, begin);
-        }
+        let salvaged = self.judge_timed(bytes, &around);
         let (high, sound) =
             (self.high, !salvaged.pieces.iter().any(|piece| matches!(piece, Piece::Range { sure: true, .. })));
         let before = Resume { block: index, chain: self.chain, last: self.last };
@@ -479,19 +438,17 @@ impl Salvager {
         let begin = Moment::now();
         let hot = catalog.hot.contains(&index)
             && (!catalog.frozen.contains(&index) || salvage_hot(&*self.directory, &self.telemetry, index)?);
-        let hot = if hot { SalvageSegment::open(&self.directory, index, true)? } else { None };
-        let opened = match hot {
-            Some(opened) => Some(opened),
-            None => SalvageSegment::open(&self.directory, index, false)?,
-        };
+        let mut opened = if hot { SalvageSegment::open(&self.directory, index, true)? } else { None };
+        if opened.is_none() {
+            opened = SalvageSegment::open(&self.directory, index, false)?;
+        }
         self.telemetry.record_since(ReaderTiming::OpenSegment, begin);
         Ok(opened)
     }
 
     fn enter(&mut self, opened: SalvageSegment) {
         let header_gap = opened.header_gap;
-        let form = if opened.is_hot { ReaderCount::SegmentsHot } else { ReaderCount::SegmentsFrozen };
-        self.telemetry.count(form, 1);
+        self.count_entered(opened.is_hot);
         self.in_place = opened.header_holds;
         self.chain = Some(0);
         self.resume = Resume { block: 0, chain: Some(0), last: self.last };
