@@ -95,11 +95,13 @@ bench: compilers library ## build and run the benchmark of the append path
 	$(CC) $(CFLAGS) -D_GNU_SOURCE benches/append.c -o $(TARGET)/benches-c/append $(LINK)
 	$(TARGET)/benches-c/append
 
-bench-telemetry: compilers library ## what telemetry costs an append: two builds of the library, in turns
+bench-telemetry: compilers library ## what telemetry costs an append and a replay: two builds of the library, in turns
 	@mkdir -p $(TARGET)/benches-c
 	CARGO_TARGET_DIR=$(CURDIR)/$(TARGET)/without-telemetry $(CARGO) build --release --locked --lib --no-default-features
-	$(CC) $(CFLAGS) -D_GNU_SOURCE benches/telemetry.c -o $(TARGET)/benches-c/telemetry -ldl -pthread -Iinclude
-	$(TARGET)/benches-c/telemetry $(RELEASE)/libwalrec.so $(TARGET)/without-telemetry/release/libwalrec.so $(TARGET)
+	for name in telemetry reader_telemetry; do \
+	  $(CC) $(CFLAGS) -D_GNU_SOURCE benches/$$name.c -o $(TARGET)/benches-c/$$name -ldl -pthread -Iinclude; \
+	  $(TARGET)/benches-c/$$name $(RELEASE)/libwalrec.so $(TARGET)/without-telemetry/release/libwalrec.so $(TARGET); \
+	done
 
 bench-cold: examples-c ## freezing, scan, verify, replay, opens: records a generated day first (MESSAGES= SEED=)
 	@mkdir -p $(TARGET)/cold

@@ -471,8 +471,16 @@ typedef struct walrec_telemetry_t {
     uint64_t worker_errors;
     /** Bytes that did not verify, each time they were met, by the number that walrec_reason_str names. */
     uint64_t checksum_failures[32];
+    /** Segments made into .wal.lz4. */
+    uint64_t segments_frozen;
+    /** Segments deleted, for max_compressed_segments or max_segments. */
+    uint64_t segments_deleted;
+    /** Bytes of the frozen segments, headers and blocks. */
+    uint64_t freeze_bytes_in;
+    /** Bytes of the files that they became. */
+    uint64_t freeze_bytes_out;
     /** 0. */
-    uint64_t reserved[16];
+    uint64_t reserved[12];
     /** One append in append_sample: its stores and their publication. */
     struct walrec_times_t append;
     /** The append thread going over to the next segment, waiting included. */
@@ -521,6 +529,10 @@ typedef struct walrec_telemetry_t {
     struct walrec_times_t sleep_maintain;
     /** Sleeps of walrec-meta. */
     struct walrec_times_t sleep_meta;
+    /** One segment compressed, read again, and its .wal.lz4 durable. */
+    struct walrec_times_t freeze;
+    /** One segment deleted: renamed, cut, removed, each durable. */
+    struct walrec_times_t deletion;
 } walrec_telemetry_t;
 
 /** A range that a reader with WALREC_FLAG_SALVAGE passed. Set struct_size before the call. */
@@ -542,6 +554,51 @@ typedef struct walrec_gap_t {
     /** First event behind the range; 0 = none. */
     uint64_t id_after;
 } walrec_gap_t;
+
+/**
+ * What a reader measured about itself since walrec_reader_open. Set struct_size before the call. Later versions use up reserved
+ * and add fields at the end; nothing moves.
+ */
+typedef struct walrec_reader_telemetry_t {
+    /** sizeof(walrec_reader_telemetry_t) of the caller, in bytes. Not changed. */
+    uint32_t struct_size;
+    /** 0. */
+    uint32_t flags;
+    /** Events given. */
+    uint64_t events;
+    /** Bytes of blocks read, after decompression; those that were read ahead and not used are in it. */
+    uint64_t bytes;
+    /** Blocks that hold, read to their end. */
+    uint64_t blocks;
+    /** Segments that reading came to as a .wal. */
+    uint64_t segments_hot;
+    /** Segments that reading came to as a .wal.lz4. */
+    uint64_t segments_frozen;
+    /** Of both, those that were read ahead on a thread of their own. */
+    uint64_t segments_preloaded;
+    /** Damaged .wal that were left for their .wal.lz4. */
+    uint64_t form_switches;
+    /** Ranges passed over: recorded as lost by an earlier salvage, or damaged and passed with WALREC_FLAG_SALVAGE. */
+    uint64_t gaps;
+    /** Bytes that did not verify, each time they were met, by the number that walrec_reason_str names. */
+    uint64_t checksum_failures[32];
+    /** 0. */
+    uint64_t reserved[16];
+    /** The log opened, and the way to the first event. */
+    struct walrec_times_t open;
+    /** One segment opened and its header judged. */
+    struct walrec_times_t open_segment;
+    /** One block judged, 1 in 16 of those read. */
+    struct walrec_times_t verify;
+    /** One seek, by id or by time. */
+    struct walrec_times_t seek;
+    /** One call in 4 of those that go for more events, over a block or more; the others copy an event that was read. */
+    struct walrec_times_t next;
+    /** One segment read ahead to its end, on its own thread. */
+    struct walrec_times_t preload;
+    /** The reader waiting for events that are read ahead. */
+    struct walrec_times_t preload_wait;
+} walrec_reader_telemetry_t;
 
 /** What walrec_verify found. Set struct_size before the call. */
 typedef struct walrec_verify_report_t {
@@ -1026,6 +1083,44 @@ walrec_status_t walrec_reader_gap(const struct walrec_reader_t *reader,
  * reader: a handle from walrec_reader_open, freed by this call; or NULL.
  */
 void walrec_reader_close(struct walrec_reader_t *reader) WALREC_NOEXCEPT;
+
+/**
+ * What the reader has measured since walrec_reader_open. Writes out->struct_size bytes and no more; the caller sets it before.
+ * Fields that this library does not know become 0. Counters and times only grow.
+ *
+ * INVALID (NULL; struct_size below 8 or no multiple of 8; a library that was built without telemetry, which the message says),
+ * ABI (struct_size above 4096), PANIC: nothing is written. FAILED after a panic in this reader.
+ *
+ * One thread at a time, as all functions of a reader; never blocks.
+ *
+ * Pointers:
+ * reader: a handle from walrec_reader_open; not NULL.
+ * out: out->struct_size writable bytes; not NULL.
+ */
+walrec_status_t walrec_reader_telemetry(const struct walrec_reader_t *reader,
+                                        struct walrec_reader_telemetry_t *out) WALREC_NOEXCEPT;
+
+/**
+ * The same as text: format 0 (WALREC_TEXT_HUMAN) is a table for a person, whose layout may change; format 1
+ * (WALREC_TEXT_PROMETHEUS) is for a scrape: names begin with walrec_reader_, times are histograms in seconds. Several readers of a
+ * process are told apart by labels that the scrape adds. ASCII, terminated when n is not 0. A text longer than n - 1 bytes is cut
+ * there, and the status is still OK: compare needed with n.
+ *
+ * INVALID (NULL; an unknown format; a library that was built without telemetry), PANIC; FAILED after a panic in this reader: buf
+ * is not written, and *needed is 0.
+ *
+ * One thread at a time, as all functions of a reader; allocates; never blocks.
+ *
+ * Pointers:
+ * reader: a handle from walrec_reader_open; not NULL.
+ * buf: n writable bytes; may be NULL if n is 0.
+ * needed: receives the bytes of the whole text with its terminator; may be NULL.
+ */
+walrec_status_t walrec_reader_telemetry_text(const struct walrec_reader_t *reader,
+                                             int32_t format,
+                                             char *buf,
+                                             size_t n,
+                                             size_t *needed) WALREC_NOEXCEPT;
 
 /**
  * Reads the whole log in dir, compressed segments included, checks every block, and fills the report: counts of what

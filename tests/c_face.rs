@@ -191,7 +191,7 @@ const ADVICE_BINUTILS: &str = "The tests of the C interface need readelf of binu
 /// The benchmarks compile as their comments say; they are run by `make bench` and `make bench-telemetry`.
 #[test]
 fn benchmarks_compile() {
-    for name in ["append", "telemetry"] {
+    for name in ["append", "telemetry", "reader_telemetry"] {
         let source = toolchain::project().join("benches").join(name).with_extension("c");
         toolchain::compile("c99", &source, &["-D_GNU_SOURCE", "-O2", "-fsyntax-only"]);
     }

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::last_error::Refusal;
+use super::sized::{STRUCT_ALIGN, check_struct_size};
 use super::status::{WALREC_E_ABI, WALREC_E_INVALID, WALREC_OK, walrec_status_t};
 use super::types::{
     WALREC_FLAG_NO_COMPRESS, WALREC_FLAG_REQUIRE_SHM, WALREC_FLAG_SALVAGE, WALREC_FULL_FAIL, WALREC_FULL_WAIT,
@@ -14,30 +15,8 @@ use super::types::{
 };
 use crate::recorder::{Config, FullPolicy, LogLevel, LogSink};
 
-/// The smallest struct: one that holds struct_size and flags.
-const MIN_STRUCT_BYTES: usize = 8;
-/// The largest struct that is believed; above it struct_size is garbage.
-const MAX_STRUCT_BYTES: usize = 4096;
-/// Every version of a struct ends on a multiple of this, so a struct_size never cuts a field.
-const STRUCT_ALIGN: usize = 8;
-
 /// CPUs a thread can be pinned to: the size of the kernel's cpu_set_t.
 const MAX_CPUS: i32 = libc::CPU_SETSIZE;
-
-/// Why a struct_size cannot be used, or nothing.
-pub(super) fn check_struct_size(name: &str, struct_size: usize) -> Result<(), Refusal> {
-    let refuse = |status, why: &str| Err(Refusal::new(status, format!("{name}: struct_size {struct_size} {why}")));
-    if struct_size < MIN_STRUCT_BYTES {
-        return refuse(WALREC_E_INVALID, "is too small to hold struct_size and flags; set it to sizeof");
-    }
-    if struct_size > MAX_STRUCT_BYTES {
-        return refuse(WALREC_E_ABI, "is more than any version has");
-    }
-    if !struct_size.is_multiple_of(STRUCT_ALIGN) {
-        return refuse(WALREC_E_INVALID, "is no multiple of 8");
-    }
-    Ok(())
-}
 
 /// Zeroes struct_size bytes at config and sets config->struct_size. Call it with sizeof(walrec_config_t).
 ///

@@ -24,7 +24,9 @@ mod durability;
 mod fence;
 mod last_error;
 mod reader;
+mod reader_telemetry;
 mod recorder;
+mod sized;
 mod status;
 mod telemetry;
 mod types;
@@ -44,6 +46,7 @@ pub use reader::{
     walrec_reader_close, walrec_reader_gap, walrec_reader_next, walrec_reader_open, walrec_reader_read,
     walrec_reader_seek, walrec_reader_seek_time, walrec_reader_t,
 };
+pub use reader_telemetry::{walrec_reader_telemetry, walrec_reader_telemetry_t, walrec_reader_telemetry_text};
 pub use recorder::{walrec_close, walrec_open, walrec_open_report, walrec_shutdown, walrec_t};
 pub use status::*;
 pub use telemetry::{

@@ -3,10 +3,11 @@
 use core::ffi::c_char;
 use core::ptr;
 
-use super::config::{check_struct_size, read_path};
+use super::config::read_path;
 use super::fence::{fence, install_hook};
 use super::last_error::Refusal;
 use super::recorder::null;
+use super::sized::give_struct;
 use super::status::{
     WALREC_E_FAILED, WALREC_E_INVALID, WALREC_E_NOT_FOUND, WALREC_END, WALREC_GAP, WALREC_OK, refusal_of,
     walrec_status_t,
@@ -16,12 +17,23 @@ use crate::format::Event;
 use crate::recovery::{self, Item};
 
 /// What is behind a handle.
-enum Reader {
+pub(super) enum Reader {
     Strict(Box<recovery::Manager>),
     Salvage(Box<Salvage>),
 }
 
-struct Salvage {
+#[cfg(feature = "telemetry")]
+impl Reader {
+    /// What it has measured.
+    pub(super) fn telemetry(&self) -> crate::telemetry::ReaderSnapshot {
+        match self {
+            Self::Strict(manager) => manager.telemetry(),
+            Self::Salvage(salvage) => salvage.salvager.telemetry(),
+        }
+    }
+}
+
+pub(super) struct Salvage {
     salvager: recovery::Salvager,
     /// The range that was passed last.
     gap: Option<recovery::Gap>,
@@ -98,10 +110,32 @@ unsafe fn with_reader(
         return null(name, "reader").record();
     };
     if *broken {
-        let text = format!("{name}: a panic broke this reader earlier; close it");
-        return Refusal::new(WALREC_E_FAILED, text).record();
+        return broken_earlier(name).record();
     }
     fence(|_| *broken = true, || body(reader))
+}
+
+/// As [`with_reader`], for a function that changes nothing.
+///
+/// # Safety
+/// `reader` is NULL or a handle from `walrec_reader_open` that is not closed, and no other thread uses it now.
+pub(super) unsafe fn look_at_reader(
+    name: &str,
+    reader: *const walrec_reader_t,
+    body: impl FnOnce(&Reader) -> Result<walrec_status_t, Refusal>,
+) -> walrec_status_t {
+    // SAFETY: NULL gives None; else it is a live handle that nobody changes now, by contract.
+    let Some(walrec_reader_t { reader, broken }) = (unsafe { reader.as_ref() }) else {
+        return null(name, "reader").record();
+    };
+    if *broken {
+        return broken_earlier(name).record();
+    }
+    fence(|_| (), || body(reader))
+}
+
+fn broken_earlier(name: &str) -> Refusal {
+    Refusal::new(WALREC_E_FAILED, format!("{name}: a panic broke this reader earlier; close it"))
 }
 
 /// Opens the log in dir for reading from from_event_id on, or from the first event after it; 0 = from the
@@ -308,28 +342,15 @@ pub unsafe extern "C" fn walrec_reader_gap(reader: *const walrec_reader_t, gap: 
     if gap.is_null() {
         return null(NAME, "gap").record();
     }
-    // SAFETY: NULL gives None; else it is a live handle that nobody changes now, by contract.
-    let Some(walrec_reader_t { reader, broken }) = (unsafe { reader.as_ref() }) else {
-        return null(NAME, "reader").record();
-    };
-    if *broken {
-        return Refusal::new(WALREC_E_FAILED, format!("{NAME}: a panic broke this reader earlier; close it")).record();
-    }
-    fence(
-        |_| (),
-        || {
-            // SAFETY: not NULL, and its first field is readable by contract.
-            let struct_size = unsafe { (&raw const (*gap).struct_size).read() };
-            let bytes = struct_size as usize;
-            check_struct_size(NAME, bytes)?;
-            let passed = match reader {
-                Reader::Salvage(salvage) => salvage.gap,
-                Reader::Strict(_) => None,
-            };
-            let Some(passed) = passed else {
-                return Err(Refusal::new(WALREC_E_NOT_FOUND, format!("{NAME}: no range was passed")));
-            };
-            let filled = walrec_gap_t {
+    let body = |reader: &Reader| {
+        let passed = match reader {
+            Reader::Salvage(salvage) => salvage.gap,
+            Reader::Strict(_) => None,
+        };
+        let fill = |struct_size| {
+            let passed =
+                passed.ok_or_else(|| Refusal::new(WALREC_E_NOT_FOUND, format!("{NAME}: no range was passed")))?;
+            Ok(walrec_gap_t {
                 struct_size,
                 segment: passed.segment,
                 reason: passed.reason.as_u32(),
@@ -338,17 +359,13 @@ pub unsafe extern "C" fn walrec_reader_gap(reader: *const walrec_reader_t, gap: 
                 length: passed.length,
                 id_before: passed.id_before,
                 id_after: passed.id_after,
-            };
-            let known = bytes.min(size_of::<walrec_gap_t>());
-            // SAFETY: struct_size bytes are writable by contract, and known is not more than either struct has.
-            unsafe {
-                let to = gap.cast::<u8>();
-                to.copy_from_nonoverlapping((&raw const filled).cast(), known);
-                to.add(known).write_bytes(0, bytes - known);
-            }
-            Ok(WALREC_OK)
-        },
-    )
+            })
+        };
+        // SAFETY: not NULL, and struct_size bytes are writable by contract.
+        unsafe { give_struct(NAME, gap, fill) }.map(|()| WALREC_OK)
+    };
+    // SAFETY: by contract reader is NULL or a live handle that nobody changes now.
+    unsafe { look_at_reader(NAME, reader, body) }
 }
 
 /// Frees the reader. NULL is allowed.

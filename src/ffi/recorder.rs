@@ -2,12 +2,12 @@
 
 use core::cell::{OnceCell, UnsafeCell};
 use core::ffi::c_char;
-use core::mem::size_of;
 use core::ptr;
 
-use super::config::{check_struct_size, read_config, read_path};
+use super::config::{read_config, read_path};
 use super::fence::{fence, install_hook};
 use super::last_error::Refusal;
+use super::sized::give_struct;
 use super::status::{WALREC_E_CLOSED, WALREC_E_FORKED, WALREC_E_INVALID, WALREC_OK, refusal_of, walrec_status_t};
 use super::types::{walrec_config_t, walrec_open_report_t};
 use crate::recorder::{self, LogLevel, LogSink, Manager, SegmentWriter};
@@ -123,19 +123,8 @@ pub unsafe extern "C" fn walrec_open_report(
         return null(NAME, "report").record();
     }
     let body = |walrec: &walrec_t| {
-        // SAFETY: not NULL, and its first field is readable by contract.
-        let struct_size = unsafe { (&raw const (*report).struct_size).read() };
-        let bytes = struct_size as usize;
-        check_struct_size(NAME, bytes)?;
-        let filled = fill_report(walrec, struct_size);
-        let known = bytes.min(size_of::<walrec_open_report_t>());
-        // SAFETY: struct_size bytes are writable by contract, and known is not more than either struct has.
-        unsafe {
-            let to = report.cast::<u8>();
-            to.copy_from_nonoverlapping((&raw const filled).cast(), known);
-            to.add(known).write_bytes(0, bytes - known);
-        }
-        Ok(WALREC_OK)
+        // SAFETY: not NULL, and struct_size bytes are writable by contract.
+        unsafe { give_struct(NAME, report, |struct_size| Ok(fill_report(walrec, struct_size))) }.map(|()| WALREC_OK)
     };
     // SAFETY: by contract walrec is NULL or a live handle.
     unsafe { with_recorder(NAME, walrec, body) }

@@ -5,9 +5,9 @@
 use core::ffi::c_char;
 use core::mem::size_of;
 
-use super::config::check_struct_size;
 use super::last_error::Refusal;
 use super::recorder::{null, walrec_t, with_recorder};
+use super::sized::give_struct;
 use super::status::{WALREC_E_INVALID, WALREC_OK, walrec_status_t};
 
 /// walrec_telemetry_text: a table for a person.
@@ -106,8 +106,16 @@ pub struct walrec_telemetry_t {
     pub worker_errors: u64,
     /// Bytes that did not verify, each time they were met, by the number that walrec_reason_str names.
     pub checksum_failures: [u64; 32],
+    /// Segments made into .wal.lz4.
+    pub segments_frozen: u64,
+    /// Segments deleted, for max_compressed_segments or max_segments.
+    pub segments_deleted: u64,
+    /// Bytes of the frozen segments, headers and blocks.
+    pub freeze_bytes_in: u64,
+    /// Bytes of the files that they became.
+    pub freeze_bytes_out: u64,
     /// 0.
-    pub reserved: [u64; 16],
+    pub reserved: [u64; 12],
     /// One append in append_sample: its stores and their publication.
     pub append: walrec_times_t,
     /// The append thread going over to the next segment, waiting included.
@@ -156,12 +164,16 @@ pub struct walrec_telemetry_t {
     pub sleep_maintain: walrec_times_t,
     /// Sleeps of walrec-meta.
     pub sleep_meta: walrec_times_t,
+    /// One segment compressed, read again, and its .wal.lz4 durable.
+    pub freeze: walrec_times_t,
+    /// One segment deleted: renamed, cut, removed, each durable.
+    pub deletion: walrec_times_t,
 }
 
 const _: () = {
     use core::mem::offset_of;
     assert!(size_of::<walrec_times_t>() == 64);
-    assert!(size_of::<walrec_telemetry_t>() == 2160);
+    assert!(size_of::<walrec_telemetry_t>() == 2288);
     assert!(offset_of!(walrec_telemetry_t, events_appended) == 136);
     assert!(offset_of!(walrec_telemetry_t, checksum_failures) == 240);
     assert!(offset_of!(walrec_telemetry_t, append) == 624);
@@ -187,19 +199,8 @@ pub unsafe extern "C" fn walrec_telemetry(walrec: *const walrec_t, out: *mut wal
         return null(NAME, "out").record();
     }
     let body = |walrec: &walrec_t| {
-        // SAFETY: not NULL, and its first field is readable by contract.
-        let struct_size = unsafe { (&raw const (*out).struct_size).read() };
-        let bytes = struct_size as usize;
-        check_struct_size(NAME, bytes)?;
-        let filled = with::filled(NAME, walrec, struct_size)?;
-        let known = bytes.min(size_of::<walrec_telemetry_t>());
-        // SAFETY: struct_size bytes are writable by contract, and known is not more than either struct has.
-        unsafe {
-            let to = out.cast::<u8>();
-            to.copy_from_nonoverlapping((&raw const filled).cast(), known);
-            to.add(known).write_bytes(0, bytes - known);
-        }
-        Ok(WALREC_OK)
+        // SAFETY: not NULL, and struct_size bytes are writable by contract.
+        unsafe { give_struct(NAME, out, |struct_size| with::filled(NAME, walrec, struct_size)) }.map(|()| WALREC_OK)
     };
     // SAFETY: by contract walrec is NULL or a live handle.
     unsafe { with_recorder(NAME, walrec, body) }
@@ -227,97 +228,133 @@ pub unsafe extern "C" fn walrec_telemetry_text(
     needed: *mut usize,
 ) -> walrec_status_t {
     const NAME: &str = "walrec_telemetry_text";
-    let give_needed = |bytes: usize| {
-        if !needed.is_null() {
-            // SAFETY: not NULL, and writable by contract.
-            unsafe { needed.write(bytes) };
-        }
-    };
-    give_needed(0);
-    if buf.is_null() && n > 0 {
-        return null(NAME, "buf").record();
-    }
-    let body = |walrec: &walrec_t| {
-        if format != WALREC_TEXT_HUMAN && format != WALREC_TEXT_PROMETHEUS {
-            return Err(Refusal::new(WALREC_E_INVALID, format!("{NAME}: format {format} is not 0 or 1")));
-        }
-        let text = with::text(NAME, walrec, format)?;
-        if let Some(room) = n.checked_sub(1) {
-            let copied = text.len().min(room);
-            // SAFETY: not NULL since n > 0, and n bytes are writable by contract.
-            unsafe {
-                buf.cast::<u8>().copy_from_nonoverlapping(text.as_ptr(), copied);
-                buf.add(copied).write(0);
-            }
-        }
-        give_needed(text.len() + 1);
-        Ok(WALREC_OK)
+    // SAFETY: n bytes are writable at buf if it is not NULL, and one number at needed if it is not NULL, by contract.
+    let text = match unsafe { TextPlace::begin(NAME, buf, n, needed) } {
+        Ok(place) => place,
+        Err(refusal) => return refusal.record(),
     };
     // SAFETY: by contract walrec is NULL or a live handle.
-    unsafe { with_recorder(NAME, walrec, body) }
+    unsafe { with_recorder(NAME, walrec, |walrec| text.give(format, |format| with::text(NAME, walrec, format))) }
+}
+
+/// Where a text goes: n bytes, of which the last that is used is 0, and the place for its whole length.
+pub(super) struct TextPlace<'name> {
+    name: &'name str,
+    buf: *mut c_char,
+    n: usize,
+    needed: *mut usize,
+}
+
+impl<'name> TextPlace<'name> {
+    /// Sets `*needed` to 0, and refuses a NULL `buf` with room.
+    ///
+    /// # Safety
+    /// `buf` is NULL or has n writable bytes; `needed` is NULL or writable; both for as long as the value lives.
+    pub(super) unsafe fn begin(
+        name: &'name str,
+        buf: *mut c_char,
+        n: usize,
+        needed: *mut usize,
+    ) -> Result<Self, Refusal> {
+        let place = Self { name, buf, n, needed };
+        place.give_needed(0);
+        if buf.is_null() && n > 0 { Err(null(name, "buf")) } else { Ok(place) }
+    }
+
+    fn give_needed(&self, bytes: usize) {
+        if !self.needed.is_null() {
+            // SAFETY: not NULL, and writable by the contract of `begin`.
+            unsafe { self.needed.write(bytes) };
+        }
+    }
+
+    /// Writes what `text` makes in a known format, cut to the room.
+    pub(super) fn give(
+        self,
+        format: i32,
+        text: impl FnOnce(i32) -> Result<String, Refusal>,
+    ) -> Result<walrec_status_t, Refusal> {
+        if format != WALREC_TEXT_HUMAN && format != WALREC_TEXT_PROMETHEUS {
+            return Err(Refusal::new(WALREC_E_INVALID, format!("{}: format {format} is not 0 or 1", self.name)));
+        }
+        let text = text(format)?;
+        if let Some(room) = self.n.checked_sub(1) {
+            let copied = text.len().min(room);
+            // SAFETY: not NULL since n > 0, and n bytes are writable by the contract of `begin`.
+            unsafe {
+                self.buf.cast::<u8>().copy_from_nonoverlapping(text.as_ptr(), copied);
+                self.buf.add(copied).write(0);
+            }
+        }
+        self.give_needed(text.len() + 1);
+        Ok(WALREC_OK)
+    }
 }
 
 #[cfg(feature = "telemetry")]
-mod with {
+pub(super) mod with {
     //! The feature is on.
 
     use super::{Refusal, WALREC_TEXT_HUMAN, walrec_t, walrec_telemetry_t, walrec_times_t};
     use crate::ffi::status::refusal_of;
-    use crate::telemetry::{Count, Snapshot, Timing, each_count, each_gauge, each_timing, text};
+    use crate::telemetry::histogram::HistogramSnapshot;
+    use crate::telemetry::{Count, Snapshot, Table, Timing, each_count, each_gauge, each_timing, text};
 
     fn snapshot(name: &str, walrec: &walrec_t) -> Result<Snapshot, Refusal> {
         walrec.manager.telemetry().map_err(|error| refusal_of(name, &error))
     }
 
     pub(super) fn filled(name: &str, walrec: &walrec_t, struct_size: u32) -> Result<walrec_telemetry_t, Refusal> {
-        let snapshot = snapshot(name, walrec)?;
-        let mut checksum_failures = [0; 32];
-        for (to, from) in checksum_failures.iter_mut().zip(&snapshot.checksum_failures) {
-            *to = *from;
-        }
+        let from = snapshot(name, walrec)?;
         // SAFETY: the structure is integers alone; all of them are valid as 0.
         let zeros: walrec_telemetry_t = unsafe { core::mem::zeroed() };
-        let mut filled = walrec_telemetry_t { struct_size, checksum_failures, ..zeros };
-        fill_gauges(&mut filled, &snapshot);
-        fill_counts(&mut filled, &snapshot);
-        fill_times(&mut filled, &snapshot);
-        Ok(filled)
+        let mut to = walrec_telemetry_t { struct_size, checksum_failures: failures(&from), ..zeros };
+        each_gauge!(fill_gauges to from);
+        each_count!(fill_counts to from Count);
+        each_timing!(fill_times to from Timing);
+        Ok(to)
     }
 
     pub(super) fn text(name: &str, walrec: &walrec_t, format: i32) -> Result<String, Refusal> {
-        let snapshot = snapshot(name, walrec)?;
-        Ok(if format == WALREC_TEXT_HUMAN { text::human(&snapshot) } else { text::prometheus(&snapshot) })
+        snapshot(name, walrec).map(|snapshot| in_format(&snapshot, format))
     }
 
-    macro_rules! define_fill_gauges {
-        ($($field:ident $family:literal $label:literal $help:literal;)*) => {
-            fn fill_gauges(to: &mut walrec_telemetry_t, from: &Snapshot) {
-                $(to.$field = from.gauges.$field;)*
-            }
+    pub(in crate::ffi) fn in_format<T: Table>(snapshot: &Snapshot<T>, format: i32) -> String {
+        if format == WALREC_TEXT_HUMAN { text::human(snapshot) } else { text::prometheus(snapshot) }
+    }
+
+    pub(in crate::ffi) fn failures<T: Table>(from: &Snapshot<T>) -> [u64; 32] {
+        let mut failures = [0; 32];
+        for (to, from) in failures.iter_mut().zip(&from.checksum_failures) {
+            *to = *from;
+        }
+        failures
+    }
+
+    macro_rules! fill_gauges {
+        ([$to:ident $from:ident] $($field:ident $family:literal $label:literal $help:literal;)*) => {
+            $($to.$field = $from.gauges.$field;)*
         };
     }
-    each_gauge!(define_fill_gauges);
+    use fill_gauges;
 
-    macro_rules! define_fill_counts {
-        ($($variant:ident $field:ident $family:literal $label:literal $help:literal;)*) => {
-            fn fill_counts(to: &mut walrec_telemetry_t, from: &Snapshot) {
-                $(to.$field = from.count(Count::$variant);)*
-            }
+    macro_rules! fill_counts {
+        ([$to:ident $from:ident $count:ident]
+         $($variant:ident $field:ident $family:literal $label:literal $help:literal;)*) => {
+            $($to.$field = $from.count($count::$variant);)*
         };
     }
-    each_count!(define_fill_counts);
+    pub(in crate::ffi) use fill_counts;
 
-    macro_rules! define_fill_times {
-        ($($variant:ident $field:ident $family:literal $label:literal $help:literal;)*) => {
-            fn fill_times(to: &mut walrec_telemetry_t, from: &Snapshot) {
-                $(to.$field = times(from, Timing::$variant);)*
-            }
+    macro_rules! fill_times {
+        ([$to:ident $from:ident $timing:ident]
+         $($variant:ident $field:ident $family:literal $label:literal $help:literal;)*) => {
+            $($to.$field = $crate::ffi::telemetry::with::times($from.timing($timing::$variant));)*
         };
     }
-    each_timing!(define_fill_times);
+    pub(in crate::ffi) use fill_times;
 
-    fn times(from: &Snapshot, timing: Timing) -> walrec_times_t {
-        let histogram = from.timing(timing);
+    pub(in crate::ffi) fn times(histogram: &HistogramSnapshot) -> walrec_times_t {
         let [p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns] =
             [500_000, 900_000, 990_000, 999_000, 999_900].map(|part| histogram.quantile(part));
         let (count, sum_ns, max_ns) = (histogram.count(), histogram.sum(), histogram.max());
@@ -326,12 +363,12 @@ mod with {
 }
 
 #[cfg(not(feature = "telemetry"))]
-mod with {
+pub(super) mod with {
     //! The feature is off.
 
     use super::{Refusal, WALREC_E_INVALID, walrec_t, walrec_telemetry_t};
 
-    fn absent(name: &str) -> Refusal {
+    pub(in crate::ffi) fn absent(name: &str) -> Refusal {
         Refusal::new(WALREC_E_INVALID, format!("{name}: this library was built without the feature telemetry"))
     }
 

@@ -2,10 +2,11 @@
 
 use core::ffi::c_char;
 
-use super::config::{check_struct_size, read_path};
+use super::config::read_path;
 use super::fence::{fence, install_hook};
 use super::last_error::Refusal;
 use super::recorder::null;
+use super::sized::give_struct;
 use super::status::{WALREC_E_CORRUPT, WALREC_OK, refusal_of, walrec_status_t};
 use crate::recovery::{self, VerifyReport};
 
@@ -88,20 +89,16 @@ pub unsafe extern "C" fn walrec_verify(dir: *const c_char, report: *mut walrec_v
         || {
             // SAFETY: by contract dir is NULL or a terminated string.
             let dir = unsafe { read_path("walrec_verify: dir", dir) }?.ok_or_else(|| null(NAME, "dir"))?;
-            // SAFETY: not NULL, and its first field is readable by contract.
-            let struct_size = unsafe { (&raw const (*report).struct_size).read() };
-            let bytes = struct_size as usize;
-            check_struct_size(NAME, bytes)?;
-            let found = recovery::verify(&dir).map_err(|error| refusal_of(NAME, &error))?;
-            let filled = fill(&found, struct_size);
-            let known = bytes.min(size_of::<walrec_verify_report_t>());
-            // SAFETY: struct_size bytes are writable by contract, and known is not more than either struct has.
-            unsafe {
-                let to = report.cast::<u8>();
-                to.copy_from_nonoverlapping((&raw const filled).cast(), known);
-                to.add(known).write_bytes(0, bytes - known);
-            }
-            match &found.fault {
+            let mut fault = None;
+            let verify = |struct_size| {
+                let found = recovery::verify(&dir).map_err(|error| refusal_of(NAME, &error))?;
+                let filled = fill(&found, struct_size);
+                fault = found.fault;
+                Ok(filled)
+            };
+            // SAFETY: not NULL, and struct_size bytes are writable by contract.
+            unsafe { give_struct(NAME, report, verify) }?;
+            match fault {
                 None => Ok(WALREC_OK),
                 Some(fault) => Err(Refusal::new(WALREC_E_CORRUPT, format!("{NAME}: {}", fault.corruption))),
             }

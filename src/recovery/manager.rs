@@ -5,17 +5,21 @@
 //! A segment is left for the next one only when it is full, or sealed and read to its end, or when the next one has events: the
 //! recorder never writes to a segment before the one before it is complete.
 
+mod measured;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use super::durable_limit::durable_limit;
 use super::error::Error;
+use super::forms::{open_frozen_instead, retired_before};
 use super::segment_preloader::{Loaded, SegmentPreloader};
 use super::segment_reader::{Before, Round, SegmentReader, Target};
 use crate::format::{Event, Reason, SegmentName, SegmentNameKind};
 use crate::recovery::{hold_begun, open_log};
 use crate::segment::{Catalog, Corruption, read_meta};
 use crate::storage::{Directory, RealSystem, System};
+use crate::telemetry::{Moment, ReaderCount, ReaderTelemetry, ReaderTiming};
 
 /// A reader of one log.
 pub struct Manager {
@@ -38,6 +42,12 @@ pub struct Manager {
     in_a_row: u32,
     /// Where an unsealed segment was last found to end cleanly.
     clean_end: Option<(u32, u32, u32)>,
+    telemetry: ReaderTelemetry,
+    /// Calls that went for more events.
+    fills: u32,
+    /// Events of earlier batches, and those of all batches that were passed over on the way to a target.
+    batched: u64,
+    passed_over: u64,
 }
 
 impl std::fmt::Debug for Manager {
@@ -60,12 +70,13 @@ impl Manager {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_on(system: Arc<dyn System>, path: &Path, from_event_id: u64) -> Result<Self, Error> {
+        let telemetry = ReaderTelemetry::default();
+        let begin = Moment::now();
         let directory = open_log(&*system, path)?;
-        let catalog = Catalog::default();
         let mut reader = Self {
             system,
             directory,
-            catalog,
+            catalog: Catalog::default(),
             segment: None,
             batch: Vec::new(),
             next: 0,
@@ -75,11 +86,16 @@ impl Manager {
             loaded: None,
             in_a_row: 0,
             clean_end: None,
+            telemetry,
+            fills: 0,
+            batched: 0,
+            passed_over: 0,
         };
-        reader.seek(from_event_id)?;
+        reader.go_to(Target::Id(from_event_id))?;
         if reader.segment.is_none() {
             hold_begun(&*reader.directory)?;
         }
+        reader.telemetry.record_since(ReaderTiming::Open, begin);
         Ok(reader)
     }
 
@@ -88,7 +104,7 @@ impl Manager {
     /// # Errors
     /// As [`Self::open`]; the reader stays where it was.
     pub fn seek(&mut self, event_id: u64) -> Result<(), Error> {
-        self.go_to(Target::Id(event_id))
+        self.seek_to(Target::Id(event_id))
     }
 
     /// Goes to the first event there at or after `timestamp_ns`, forward or back. Timestamps are taken as non-decreasing from
@@ -97,17 +113,29 @@ impl Manager {
     /// # Errors
     /// As [`Self::next`]; the reader stays where it was.
     pub fn seek_time(&mut self, timestamp_ns: u64) -> Result<(), Error> {
-        self.go_to(Target::Time(timestamp_ns))
+        self.seek_to(Target::Time(timestamp_ns))
+    }
+
+    fn clear_batch(&mut self) {
+        self.batched += self.next as u64;
+        self.batch.clear();
+        self.next = 0;
+    }
+
+    fn go_on_in(&mut self, segment: Option<SegmentReader>) {
+        if let Some(segment) = &segment {
+            segment.count_entered();
+        }
+        self.segment = segment;
     }
 
     fn go_to(&mut self, target: Target) -> Result<(), Error> {
         let (catalog, segment) = self.find_anew(target)?;
         self.limit = durable_limit(&*self.system, &*self.directory)?;
         self.catalog = catalog;
-        self.segment = segment;
+        self.go_on_in(segment);
         (self.ahead, self.loaded, self.in_a_row) = (None, None, 0);
-        self.batch.clear();
-        self.next = 0;
+        self.clear_batch();
         self.target = target;
         Ok(())
     }
@@ -135,22 +163,42 @@ impl Manager {
     /// Opens a segment by the names seen last; a recorder may have frozen or retired it since.
     fn enter(&self, catalog: &Catalog, index: u32, before: Before) -> Result<SegmentReader, Error> {
         let gone = |error: &Error| matches!(error, Error::Io(io) if io.source.kind() == std::io::ErrorKind::NotFound);
-        let mut result = SegmentReader::open(&self.directory, index, catalog.hot.contains(&index), before);
-        if catalog.hot.contains(&index) && result.as_ref().is_err_and(gone) {
-            result = SegmentReader::open(&self.directory, index, false, before);
-        }
-        match result {
-            Err(error) if gone(&error) => {
-                Err(Error::NotFound(format!("segment {index} was retired before it was read")))
+        let open = |hot| SegmentReader::open(&self.directory, &self.telemetry, index, hot, before);
+        if catalog.hot.contains(&index) {
+            match open(true) {
+                Err(Error::Corrupt(hot)) => return self.frozen_instead(index, before, hot),
+                Ok(hot) if catalog.frozen.contains(&index) && !hot.is_sealed() => {
+                    return self.frozen_instead(index, before, hot.not_sealed().into());
+                }
+                Err(error) if gone(&error) => {}
+                result => return result,
             }
+        }
+        match open(false) {
+            Err(error) if gone(&error) => Err(retired_before(index)),
             result => result,
         }
+    }
+
+    fn frozen_instead(&self, index: u32, before: Before, hot: Box<Corruption>) -> Result<SegmentReader, Error> {
+        open_frozen_instead(&self.directory, &self.telemetry, index, before, hot)
+    }
+
+    /// After an error in this segment: goes over to its `.wal.lz4`, when it was read from a `.wal` that is damaged.
+    fn turn_to_frozen(&mut self, error: Error) -> Result<(), Error> {
+        let Some(segment) = self.segment.as_ref().filter(|segment| segment.is_hot()) else { return Err(error) };
+        let Error::Corrupt(hot) = error else { return Err(error) };
+        // From its start: the target passes over what was given.
+        let frozen = self.frozen_instead(segment.index, segment.before(), hot)?;
+        self.go_on_in(Some(frozen));
+        Ok(())
     }
 
     /// The next event; `None` when there is no more now: a running recorder may make more durable.
     ///
     /// # Errors
     /// [`Error`]; the same again when called again, until its cause is gone.
+    #[inline]
     #[allow(clippy::should_implement_trait, reason = "no iterator: after its end there may be more")]
     pub fn next(&mut self) -> Result<Option<Event>, Error> {
         loop {
@@ -160,9 +208,10 @@ impl Manager {
                     self.target = Target::Id(event.event_id.saturating_add(1));
                     return Ok(Some(event));
                 }
+                self.passed_over += 1;
                 continue;
             }
-            if !self.fill()? {
+            if !self.fill_timed()? {
                 return Ok(None);
             }
         }
@@ -187,31 +236,31 @@ impl Manager {
 
     /// Reads on until there is at least one event; `false` when there is none now.
     fn fill(&mut self) -> Result<bool, Error> {
-        self.batch.clear();
-        self.next = 0;
+        self.clear_batch();
         let mut refreshed = false;
         loop {
-            if let Some(loaded) = &mut self.loaded {
-                match loaded.next() {
-                    Loaded::Events(events) => {
-                        self.batch = events;
-                        return Ok(true);
-                    }
-                    Loaded::End(segment) => self.segment = Some(*segment),
-                    // From the end of the segment before, it is entered as any other: what is wrong is found there.
-                    Loaded::Failed => {}
+            if self.loaded.is_some() {
+                if self.take_loaded() {
+                    return Ok(true);
                 }
-                (self.loaded, self.in_a_row) = (None, 0);
                 continue;
             }
             let Some(segment) = &mut self.segment else {
-                (self.catalog, self.segment) = self.find_anew(self.target)?;
+                let (catalog, segment) = self.find_anew(self.target)?;
+                self.catalog = catalog;
+                self.go_on_in(segment);
                 if self.segment.is_none() {
                     return Ok(false);
                 }
                 continue;
             };
-            let round = segment.read(self.limit, &mut self.batch)?;
+            let round = match segment.read(self.limit, &mut self.batch) {
+                Ok(round) => round,
+                Err(error) => {
+                    self.turn_to_frozen(error)?;
+                    continue;
+                }
+            };
             if self.limit.is_none() && !segment.is_sealed() && !self.batch.is_empty() {
                 // A recorder may have opened the log since the last look: what was just read may not be durable.
                 self.limit = durable_limit(&*self.system, &*self.directory)?;
@@ -231,7 +280,9 @@ impl Manager {
                 Round::Nothing | Round::Done if !refreshed => {
                     refreshed = true;
                     self.limit = durable_limit(&*self.system, &*self.directory)?;
-                    segment.refresh()?;
+                    if let Err(error) = segment.refresh() {
+                        self.turn_to_frozen(error)?;
+                    }
                 }
                 Round::Nothing | Round::Done => {
                     if !self.go_on(round == Round::Done)? {
@@ -241,6 +292,28 @@ impl Manager {
                 }
             }
         }
+    }
+
+    /// Takes the next events that were read ahead; `false` when there are no more: then reading goes on in the segment as it is.
+    fn take_loaded(&mut self) -> bool {
+        let Some(loaded) = &mut self.loaded else { return false };
+        let begin = Moment::now();
+        let next = loaded.next();
+        self.telemetry.record_since(ReaderTiming::PreloadWait, begin);
+        match next {
+            Loaded::Events(events) => {
+                self.batch = events;
+                return true;
+            }
+            Loaded::End(segment) => {
+                self.telemetry.count(ReaderCount::SegmentsPreloaded, 1);
+                self.go_on_in(Some(*segment));
+            }
+            // From the end of the segment before, it is entered as any other: what is wrong is found there.
+            Loaded::Failed => {}
+        }
+        (self.loaded, self.in_a_row) = (None, 0);
+        false
     }
 
     /// Has the next segment read ahead, once this one has been read for a while; not the log's last, which may be growing.
@@ -259,7 +332,7 @@ impl Manager {
         {
             let hot = self.catalog.hot.contains(&next);
             let before = segment.after_all();
-            self.ahead = SegmentPreloader::start(&self.directory, next, hot, before, self.limit);
+            self.ahead = SegmentPreloader::start(&self.directory, &self.telemetry, next, hot, before, self.limit);
         }
     }
 
@@ -287,7 +360,7 @@ impl Manager {
         let Some(first) = entered.first_event_id()? else {
             // A sealed empty segment is passed; an unsealed one ends the log.
             if entered.is_sealed() {
-                self.segment = Some(entered);
+                self.go_on_in(Some(entered));
                 return Ok(true);
             }
             return self.at_end(false).map(|_| false);
@@ -301,7 +374,8 @@ impl Manager {
             let before = Before { last_event_id: self.segment.as_ref().map_or(0, SegmentReader::last_given_id), link };
             entered = self.enter(&self.catalog, next, before)?;
         }
-        self.segment = Some(entered);
+        self.telemetry.count(ReaderCount::Gaps, gap.into());
+        self.go_on_in(Some(entered));
         Ok(true)
     }
 
@@ -343,6 +417,15 @@ impl Manager {
         let indices: Vec<u32> = catalog.indices().into_iter().collect();
         let unknown = Before { last_event_id: 0, link: None };
         let open = |index: u32, before| self.enter(catalog, index, before);
+        let may_begin = |index: u32| {
+            let mut segment = open(index, unknown)?;
+            match segment.may_begin(target) {
+                Err(Error::Corrupt(hot)) if segment.is_hot() => {
+                    self.frozen_instead(index, unknown, hot)?.may_begin(target)
+                }
+                result => result,
+            }
+        };
         let Some(&oldest) = indices.first() else { return Ok(None) };
         if target == Target::Id(0) {
             return open(oldest, unknown).map(Some);
@@ -355,7 +438,7 @@ impl Manager {
             indices[place..]
                 .iter()
                 .find_map(|&index| {
-                    open(index, unknown).and_then(|mut segment| segment.may_begin(target)).unwrap_or_else(|failed| {
+                    may_begin(index).unwrap_or_else(|failed| {
                         error.get_or_insert(failed);
                         None
                     })

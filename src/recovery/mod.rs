@@ -7,6 +7,7 @@
 
 mod durable_limit;
 mod error;
+mod forms;
 mod manager;
 mod salvage;
 mod segment_preloader;
@@ -24,6 +25,9 @@ pub use error::Error;
 pub use manager::Manager;
 pub use salvage::{Gap, Item, Salvager};
 pub use verify::{Fault, VerifyReport, verify, verify_on};
+
+/// One call in so many that go for more events is timed: it is a block's time, and taking it 2 % of that.
+const NEXT_SAMPLE: u32 = 4;
 
 /// Opens a log directory to be read.
 fn open_log(system: &dyn System, path: &Path) -> Result<Arc<dyn Directory>, Error> {

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use super::segment_reader::{Before, Round, SegmentReader};
 use crate::format::Event;
 use crate::storage::Directory;
+use crate::telemetry::{Moment, ReaderTelemetry, ReaderTiming};
 
 /// Events of a batch, at the least (a block more at the most): 256 KiB.
 const BATCH_EVENTS: usize = 4_096;
@@ -44,20 +45,24 @@ impl SegmentPreloader {
     /// Starts to read segment `index`, sealed and wholly within `limit`; `None` when there is no thread to be had.
     pub(super) fn start(
         directory: &Arc<dyn Directory>,
+        telemetry: &ReaderTelemetry,
         index: u32,
         hot: bool,
         before: Before,
         limit: Option<u64>,
     ) -> Option<Self> {
         let (sender, loaded) = sync_channel(MOST_BATCHES);
-        let directory = Arc::clone(directory);
+        let (directory, telemetry) = (Arc::clone(directory), telemetry.clone());
         let body = move || {
-            let failed = SegmentReader::open(&directory, index, hot, before)
+            let begin = Moment::now();
+            let end = SegmentReader::open(&directory, &telemetry, index, hot, before)
                 .ok()
-                .and_then(|segment| load(segment, limit, &sender))
-                .is_none();
-            if failed {
-                // The reader may be gone; then nobody needs to know.
+                .and_then(|segment| load(segment, limit, &sender));
+            if let Some(end) = end {
+                telemetry.record_since(ReaderTiming::Preload, begin);
+                // The reader may be gone here, and below.
+                let _ = sender.send(Loaded::End(Box::new(end)));
+            } else {
                 let _ = sender.send(Loaded::Failed);
             }
         };
@@ -83,8 +88,8 @@ impl Drop for SegmentPreloader {
     }
 }
 
-/// Reads a segment to its end; `None` for a fault, a segment that is not sealed, or a reader that is gone.
-fn load(mut segment: SegmentReader, limit: Option<u64>, sender: &SyncSender<Loaded>) -> Option<()> {
+/// Reads a segment to its end and gives its reader; `None` for a fault, a segment that is not sealed, or a reader that is gone.
+fn load(mut segment: SegmentReader, limit: Option<u64>, sender: &SyncSender<Loaded>) -> Option<SegmentReader> {
     if !segment.is_sealed() || limit.is_some_and(|limit| segment.after_all().last_event_id > limit) {
         return None;
     }
@@ -94,10 +99,11 @@ fn load(mut segment: SegmentReader, limit: Option<u64>, sender: &SyncSender<Load
         let round = segment.read(None, &mut batch).ok()?;
         let done = round != Round::Went && batch.len() == before;
         if batch.len() >= BATCH_EVENTS || (done && !batch.is_empty()) {
+            segment.count_passed();
             sender.send(Loaded::Events(std::mem::replace(&mut batch, Vec::with_capacity(BATCH_EVENTS + 256)))).ok()?;
         }
         if done {
-            return sender.send(Loaded::End(Box::new(segment))).ok();
+            return Some(segment);
         }
     }
 }

@@ -14,13 +14,16 @@ use crate::format::{
     BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockContext, BlockState, BlockVerdict, EVENT_BYTES, EVENTS_PER_BLOCK, Event,
     FLAG_LINK, Geometry, GuardContext, Reason, Seal, judge_block, judge_unchained_block, u64_at, xxh64,
 };
-use crate::segment::{EndBlock, FrozenSegment, HotSegment};
+use crate::segment::{Corruption, EndBlock, FrozenSegment, HotSegment};
 use crate::storage::{Directory, Place};
+use crate::telemetry::{Moment, ReaderCount, ReaderTelemetry, ReaderTiming};
 
 pub(super) use search::Target;
 
 /// Blocks read at once from a `.wal`.
 const READ_BLOCKS: u32 = 64;
+/// One block in so many is timed: a block takes about a microsecond, and taking the time of it a tenth.
+pub(super) const VERIFY_SAMPLE: u32 = 16;
 
 enum Source {
     Hot(Box<HotSegment>),
@@ -49,6 +52,7 @@ pub(super) enum Round {
 
 pub(super) struct SegmentReader {
     directory: Arc<dyn Directory>,
+    telemetry: ReaderTelemetry,
     pub(super) index: u32,
     source: Source,
     before: Before,
@@ -70,14 +74,29 @@ pub(super) struct SegmentReader {
     events: u32,
     window: Vec<u8>,
     window_first: u32,
+    /// Blocks that were passed and are not counted yet: two threads would pull the counter's line back and forth with each.
+    passed: u64,
     /// A frozen segment's block that did not verify.
     refused: Option<Box<[u8; BLOCK_BYTES]>>,
     /// The first thing found wrong with a frozen segment.
-    corruption: Option<Box<crate::segment::Corruption>>,
+    corruption: Option<Box<Corruption>>,
+}
+
+impl Drop for SegmentReader {
+    fn drop(&mut self) {
+        self.count_passed();
+    }
 }
 
 impl SegmentReader {
-    pub(super) fn open(directory: &Arc<dyn Directory>, index: u32, hot: bool, before: Before) -> Result<Self, Error> {
+    pub(super) fn open(
+        directory: &Arc<dyn Directory>,
+        telemetry: &ReaderTelemetry,
+        index: u32,
+        hot: bool,
+        before: Before,
+    ) -> Result<Self, Error> {
+        let begin = Moment::now();
         let source = if hot {
             Source::Hot(Box::new(HotSegment::open(&**directory, index)?))
         } else {
@@ -88,8 +107,10 @@ impl SegmentReader {
             Source::Frozen(segment) => segment.header(),
         };
         let guards = GuardContext { segment_index: index, created_ts_ns: header.created_ts_ns };
+        telemetry.record_since(ReaderTiming::OpenSegment, begin);
         Ok(Self {
             directory: Arc::clone(directory),
+            telemetry: telemetry.clone(),
             index,
             source,
             before,
@@ -104,6 +125,7 @@ impl SegmentReader {
             events: 0,
             window: Vec::new(),
             window_first: 0,
+            passed: 0,
             refused: None,
             corruption: None,
         })
@@ -122,6 +144,38 @@ impl SegmentReader {
         Before { last_event_id: self.last_event_id, link: seal.map(|seal| seal.last_chained_checksum) }
     }
 
+    /// Blocks that telemetry does not have yet.
+    #[cfg(feature = "telemetry")]
+    pub(super) fn passed(&self) -> u64 {
+        self.passed
+    }
+
+    /// Gives telemetry the blocks that it does not have yet.
+    pub(super) fn count_passed(&mut self) {
+        self.telemetry.count(ReaderCount::Blocks, std::mem::take(&mut self.passed));
+    }
+
+    /// Whether it is read from a `.wal`.
+    pub(super) fn is_hot(&self) -> bool {
+        matches!(self.source, Source::Hot(_))
+    }
+
+    /// What it follows on.
+    pub(super) fn before(&self) -> Before {
+        self.before
+    }
+
+    /// What is wrong with a `.wal` that is not sealed, and yet has a frozen form.
+    pub(super) fn not_sealed(&self) -> Corruption {
+        self.corruption(Reason::SealedCounts, "it is not sealed, and there is a frozen form of it".into())
+    }
+
+    /// Counts that reading came to this segment.
+    pub(super) fn count_entered(&self) {
+        let form = if self.is_hot() { ReaderCount::SegmentsHot } else { ReaderCount::SegmentsFrozen };
+        self.telemetry.count(form, 1);
+    }
+
     /// Where the reader stands.
     pub(super) fn place(&self) -> (u32, u32, u32) {
         (self.index, self.block, self.given)
@@ -138,12 +192,16 @@ impl SegmentReader {
     }
 
     pub(super) fn corrupt(&self, reason: Reason, detail: String) -> Error {
+        self.corruption(reason, detail).into()
+    }
+
+    fn corruption(&self, reason: Reason, detail: String) -> Corruption {
         let kind = match self.source {
             Source::Hot(_) => crate::format::SegmentNameKind::Hot,
             Source::Frozen(_) => crate::format::SegmentNameKind::Frozen,
         };
         let name = crate::format::SegmentName::new(self.index, kind).to_string();
-        crate::segment::Corruption {
+        Corruption {
             path: self.directory.path().join(name),
             segment_index: self.index,
             block: Some(self.block),
@@ -151,7 +209,6 @@ impl SegmentReader {
             reason,
             detail,
         }
-        .into()
     }
 
     /// Adds the next events up to `limit` to `out`.
@@ -180,6 +237,7 @@ impl SegmentReader {
         if !segment.next_block(&mut block)? {
             return self.hold_totals().map(|()| Round::Done);
         }
+        self.telemetry.count(ReaderCount::Bytes, BLOCK_BYTES as u64);
         let verdict = self.judge(&block);
         if let Err(error) = self.hold_finalized(&verdict) {
             self.refused = Some(Box::new(block));
@@ -272,7 +330,13 @@ impl SegmentReader {
 
     fn judge(&self, block: &[u8; BLOCK_BYTES]) -> BlockVerdict {
         let context = self.context();
-        if self.chain.is_some() { judge_block(block, &context) } else { judge_unchained_block(block, &context) }
+        let timed = self.block.is_multiple_of(VERIFY_SAMPLE).then(Moment::now);
+        let verdict =
+            if self.chain.is_some() { judge_block(block, &context) } else { judge_unchained_block(block, &context) };
+        if let Some(begin) = timed {
+            self.telemetry.record_since(ReaderTiming::Verify, begin);
+        }
+        verdict
     }
 
     fn context(&self) -> BlockContext {
@@ -295,6 +359,8 @@ impl SegmentReader {
             let read = segment.file.read_up_to(&mut window, Geometry::block_offset(index) as u64);
             let read = read.at("read", self.directory.path(), &name)?;
             window.truncate(read - read % BLOCK_BYTES);
+            self.telemetry.count(ReaderCount::Bytes, window.len() as u64);
+            self.count_passed();
             self.window = window;
             self.window_first = index;
         }
@@ -339,6 +405,7 @@ impl SegmentReader {
         }
         self.last_event_id = verdict.last_event_id;
         self.events += verdict.accepted;
+        self.passed += 1;
         self.block += 1;
         self.given = 0;
     }

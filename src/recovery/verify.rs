@@ -17,6 +17,7 @@ use crate::format::{Event, Reason, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentN
 use crate::recovery::{hold_begun, open_log};
 use crate::segment::{Catalog, Corruption, read_meta};
 use crate::storage::{Access, Directory, Place, RealSystem, System};
+use crate::telemetry::ReaderTelemetry;
 
 /// What a verification found.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +55,16 @@ pub struct Fault {
     pub actual: u64,
 }
 
+impl Fault {
+    /// The other form of the segment has a fault too.
+    fn add(&mut self, other: Option<Self>) {
+        if let Some(other) = other {
+            let corruption = self.corruption.clone().in_both_forms(&other.corruption);
+            *self = Self { corruption, expected: 0, actual: 0 };
+        }
+    }
+}
+
 /// Verifies the log in `path`.
 ///
 /// # Errors
@@ -71,7 +82,13 @@ pub fn verify_on(system: Arc<dyn System>, path: &Path) -> Result<VerifyReport, E
     // Whatever happens meanwhile, this much must be there.
     let meta = read_meta(&*directory)?.last_event_id;
     let durable = durable_limit(&*system, &*directory)?.unwrap_or(0).max(meta);
-    let mut verification = Verification { system, directory, durable, report: VerifyReport::default() };
+    let mut verification = Verification {
+        system,
+        directory,
+        telemetry: ReaderTelemetry::default(),
+        durable,
+        report: VerifyReport::default(),
+    };
     verification.run()?;
     Ok(verification.report)
 }
@@ -79,6 +96,8 @@ pub fn verify_on(system: Arc<dyn System>, path: &Path) -> Result<VerifyReport, E
 struct Verification {
     system: Arc<dyn System>,
     directory: Arc<dyn Directory>,
+    /// Nobody reads it.
+    telemetry: ReaderTelemetry,
     /// The log must reach to this event.
     durable: u64,
     report: VerifyReport,
@@ -164,9 +183,10 @@ impl Verification {
             let forms = [(catalog.hot.contains(&index), true), (catalog.frozen.contains(&index), false)];
             for (_, hot) in forms.into_iter().filter(|(there, _)| *there) {
                 let Some((counted, after)) = self.form(&catalog, index, hot, before)? else { continue };
-                let better = found.as_ref().is_none_or(|(one, _)| one.fault.is_some() && counted.fault.is_none());
-                if better {
-                    found = Some((counted, after));
+                match &mut found {
+                    Some((Counted { fault: Some(hot), .. }, _)) if counted.fault.is_some() => hot.add(counted.fault),
+                    Some((Counted { fault: None, .. }, _)) => {}
+                    _ => found = Some((counted, after)),
                 }
             }
             let now = Catalog::read(&*self.directory)?;
@@ -211,12 +231,14 @@ impl Verification {
             other => other.and_then(|file| file.attributes()).at("open", self.directory.path(), &name)?.bytes,
         };
         let mut counted = Counted::default();
-        let after = match SegmentReader::open(&self.directory, index, hot, before) {
+        let after = match SegmentReader::open(&self.directory, &self.telemetry, index, hot, before) {
             Ok(mut segment) => {
                 let walked = self.walk(catalog, &mut segment, &mut counted);
                 let after = segment.after_all();
                 let link = *walked.as_ref().unwrap_or(&after.link);
-                self.hold(walked.map(|_| ()), Some(&mut segment), &mut counted)?;
+                let sealed = segment.is_sealed() || !catalog.frozen.contains(&index);
+                let outcome = walked.and_then(|_| if sealed { Ok(()) } else { Err(segment.not_sealed().into()) });
+                self.hold(outcome, Some(&mut segment), &mut counted)?;
                 Before { link, ..after }
             }
             Err(Error::Io(error)) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -263,7 +285,13 @@ impl Verification {
         let later = catalog.indices().into_iter().find(|&later| later > segment.index);
         let in_use = match later {
             Some(later) => {
-                let mut next = SegmentReader::open(&self.directory, later, catalog.hot.contains(&later), unknown)?;
+                let mut next = SegmentReader::open(
+                    &self.directory,
+                    &self.telemetry,
+                    later,
+                    catalog.hot.contains(&later),
+                    unknown,
+                )?;
                 next.first_event_id()?.is_some_and(|first| limit.is_none_or(|limit| first <= limit))
             }
             None => false,

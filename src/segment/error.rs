@@ -23,6 +23,15 @@ pub struct Corruption {
     pub detail: String,
 }
 
+impl Corruption {
+    /// Of a segment that is there in both forms, in neither of which it verifies: the place is this one's.
+    #[must_use]
+    pub fn in_both_forms(self, other: &Self) -> Self {
+        let detail = format!("{self}; {other}");
+        Self { reason: Reason::BothForms, detail, ..self }
+    }
+}
+
 impl fmt::Display for Corruption {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}: segment {}", self.path.display(), self.segment_index)?;

@@ -1,9 +1,10 @@
 //! The same names without the feature `telemetry`: empty types, calls that do nothing, and the plain ring.
 
+use std::marker::PhantomData;
 use std::ops::Deref;
 use std::time::Duration;
 
-use super::table::{Count, Timing};
+use super::table::{Reader, Recorder, Table, Timing};
 use crate::format::Reason;
 use crate::sync::{self, Worker};
 
@@ -23,8 +24,45 @@ impl Moment {
 }
 
 /// No cells.
+#[derive(Clone, Debug)]
+pub struct Board<T>(PhantomData<T>);
+
+/// A reader's.
+pub type ReaderTelemetry = Board<Reader>;
+
+impl<T> Default for Board<T> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+#[allow(clippy::unused_self, reason = "the calls of the other Board")]
+impl<T: Table> Board<T> {
+    /// Nothing.
+    #[inline(always)]
+    pub fn record_since(&self, _: T::Timing, _: Moment) {}
+
+    /// Nothing.
+    #[inline(always)]
+    pub fn count(&self, _: T::Count, _: u64) {}
+
+    /// Nothing.
+    #[inline(always)]
+    pub fn count_checksum_failure(&self, _: Reason) {}
+}
+
+/// A recorder's.
 #[derive(Debug, Default)]
-pub struct Telemetry;
+pub struct Telemetry(Board<Recorder>);
+
+impl Deref for Telemetry {
+    type Target = Board<Recorder>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Board<Recorder> {
+        &self.0
+    }
+}
 
 #[allow(clippy::unused_self, reason = "the calls of the other Telemetry")]
 impl Telemetry {
@@ -32,7 +70,7 @@ impl Telemetry {
     #[inline(always)]
     #[must_use]
     pub fn new(_: usize) -> Self {
-        Self
+        Self::default()
     }
 
     /// Nothing.
@@ -49,18 +87,6 @@ impl Telemetry {
     /// Nothing.
     #[inline(always)]
     pub fn measure_rate(&self, _: impl FnOnce() -> u64) {}
-
-    /// Nothing.
-    #[inline(always)]
-    pub fn record_since(&self, _: Timing, _: Moment) {}
-
-    /// Nothing.
-    #[inline(always)]
-    pub fn count(&self, _: Count, _: u64) {}
-
-    /// Nothing.
-    #[inline(always)]
-    pub fn count_checksum_failure(&self, _: Reason) {}
 
     /// Nothing.
     #[inline(always)]

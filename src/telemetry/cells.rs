@@ -1,5 +1,7 @@
-//! All cells of one recorder.
+//! The cells: what every table has, and what a recorder has beside.
 
+use std::marker::PhantomData;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -8,7 +10,7 @@ use crossbeam_utils::CachePadded;
 use super::clock::{self, Moment};
 use super::histogram::Histogram;
 use super::snapshot::Snapshot;
-use super::table::{Count, Gauges, Timing};
+use super::table::{Count, Gauges, Line, Reader, Recorder, Table, Timing};
 use crate::format::Reason;
 
 /// Shortest time over which the rate is measured.
@@ -29,11 +31,74 @@ struct Rate {
     per_second: AtomicU64,
 }
 
+/// A table's histograms and counters. Any thread may add to them.
 #[derive(Debug)]
-struct Cells {
+pub struct Board<T: Table> {
     timings: Box<[Histogram]>,
     counts: Box<[CachePadded<AtomicU64>]>,
     checksum_failures: [AtomicU64; Reason::ALL.len()],
+    table: PhantomData<T>,
+}
+
+/// The cells of one reader; a clone is another handle on the same ones.
+pub type ReaderTelemetry = Arc<Board<Reader>>;
+
+impl<T: Table> Default for Board<T> {
+    /// All zero. Takes 200 microseconds the first time.
+    fn default() -> Self {
+        clock::prepare();
+        let timings: Box<[Histogram]> = T::Timing::LINES.iter().map(|_| Histogram::default()).collect();
+        timings.iter().for_each(Histogram::touch);
+        let counts = T::Count::LINES.iter().map(|_| CachePadded::default()).collect();
+        Self { timings, counts, checksum_failures: Default::default(), table: PhantomData }
+    }
+}
+
+impl<T: Table> Board<T> {
+    /// Adds a time.
+    #[inline]
+    pub fn record_ns(&self, timing: T::Timing, ns: u64) {
+        if let Some(histogram) = self.timings.get(timing.place()) {
+            histogram.record(ns);
+        }
+    }
+
+    /// Adds the time since `begin`.
+    #[inline]
+    pub fn record_since(&self, timing: T::Timing, begin: Moment) {
+        self.record_ns(timing, begin.elapsed_ns());
+    }
+
+    /// Adds to a counter.
+    #[inline]
+    pub fn count(&self, count: T::Count, more: u64) {
+        if let Some(cell) = self.counts.get(count.place()) {
+            cell.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts bytes that did not verify.
+    pub fn count_checksum_failure(&self, reason: Reason) {
+        if let Some(cell) = self.checksum_failures.get(reason.as_u32() as usize) {
+            cell.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Everything as it stands, but for what the cells do not have: the caller fills that in.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot<T> {
+        // Later steps first: a segment on its way between two reads is then counted at the earlier step, never at a later one alone.
+        let mut counts: Vec<u64> = self.counts.iter().rev().map(|cell| cell.load(Ordering::Acquire)).collect();
+        counts.reverse();
+        let timings = self.timings.iter().map(Histogram::snapshot).collect();
+        let checksum_failures = self.checksum_failures.iter().map(|cell| cell.load(Ordering::Relaxed)).collect();
+        Snapshot { counts, gauges: T::Gauges::default(), timings, checksum_failures }
+    }
+}
+
+#[derive(Debug)]
+struct Cells {
+    board: Board<Recorder>,
     mailbox: CachePadded<Mailbox>,
     rate: CachePadded<Rate>,
     stage_unlinked: AtomicBool,
@@ -53,17 +118,20 @@ impl Default for Telemetry {
     }
 }
 
+impl Deref for Telemetry {
+    type Target = Board<Recorder>;
+
+    fn deref(&self) -> &Board<Recorder> {
+        &self.0.board
+    }
+}
+
 impl Telemetry {
     /// All zero, for a stage with so many slots. Takes 200 microseconds the first time.
     #[must_use]
     pub fn new(slots: usize) -> Self {
-        clock::prepare();
-        let timings: Box<[Histogram]> = Timing::ALL.iter().map(|_| Histogram::default()).collect();
-        timings.iter().for_each(Histogram::touch);
         let cells = Cells {
-            timings,
-            counts: Count::ALL.iter().map(|_| CachePadded::default()).collect(),
-            checksum_failures: Default::default(),
+            board: Board::default(),
             mailbox: CachePadded::default(),
             rate: CachePadded::default(),
             stage_unlinked: AtomicBool::new(false),
@@ -71,35 +139,6 @@ impl Telemetry {
         };
         cells.rate.since.store(Moment::now().to_bits(), Ordering::Relaxed);
         Self(Arc::new(cells))
-    }
-
-    /// Adds a time.
-    #[inline]
-    pub fn record_ns(&self, timing: Timing, ns: u64) {
-        if let Some(histogram) = self.0.timings.get(timing as usize) {
-            histogram.record(ns);
-        }
-    }
-
-    /// Adds the time since `begin`.
-    #[inline]
-    pub fn record_since(&self, timing: Timing, begin: Moment) {
-        self.record_ns(timing, begin.elapsed_ns());
-    }
-
-    /// Adds to a counter.
-    #[inline]
-    pub fn count(&self, count: Count, more: u64) {
-        if let Some(cell) = self.0.counts.get(count as usize) {
-            cell.fetch_add(more, Ordering::Relaxed);
-        }
-    }
-
-    /// Counts bytes that did not verify.
-    pub fn count_checksum_failure(&self, reason: Reason) {
-        if let Some(cell) = self.0.checksum_failures.get(reason.as_u32() as usize) {
-            cell.fetch_add(1, Ordering::Relaxed);
-        }
     }
 
     /// The append thread's sample for the lag: dropped while the one before is still under way.
@@ -164,12 +203,10 @@ impl Telemetry {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let cells = &*self.0;
-        // Later steps first: a segment on its way between two reads is then counted at the earlier step, never at a later one alone.
-        let mut counts: Vec<u64> = cells.counts.iter().rev().map(|cell| cell.load(Ordering::Acquire)).collect();
-        counts.reverse();
-        let of = |count: Count| counts[count as usize];
+        let mut snapshot = cells.board.snapshot();
+        let of = |count: Count| snapshot.count(count);
         let activated = of(Count::SegmentsActivated) + of(Count::SegmentsResumed);
-        let gauges = Gauges {
+        snapshot.gauges = Gauges {
             prepared_now: of(Count::SegmentsPrepared).saturating_sub(of(Count::SegmentsActivated)),
             active_now: activated.saturating_sub(of(Count::SegmentsWritten)),
             written_now: of(Count::SegmentsWritten).saturating_sub(of(Count::SegmentsSealed)),
@@ -178,9 +215,7 @@ impl Telemetry {
             stage_unlinked: cells.stage_unlinked.load(Ordering::Relaxed).into(),
             ..Gauges::default()
         };
-        let timings = cells.timings.iter().map(Histogram::snapshot).collect();
-        let failures = cells.checksum_failures.iter().map(|cell| cell.load(Ordering::Relaxed)).collect();
-        Snapshot { counts, gauges, timings, checksum_failures: failures }
+        snapshot
     }
 }
 
@@ -188,32 +223,45 @@ impl Telemetry {
 mod tests {
     use super::*;
 
-    #[test]
-    fn each_cell_moves_alone() {
-        let telemetry = Telemetry::default();
-        for &timing in Timing::ALL {
-            let before = telemetry.snapshot();
-            telemetry.record_ns(timing, 100);
-            let after = telemetry.snapshot();
-            for &other in Timing::ALL {
+    fn each_cell_moves_alone<T: Table>(board: &Board<T>) {
+        for &timing in T::Timing::LINES {
+            let before = board.snapshot();
+            board.record_ns(timing, 100);
+            let after = board.snapshot();
+            for &other in T::Timing::LINES {
                 let moved = after.timing(other).count() - before.timing(other).count();
-                assert_eq!(moved, u64::from(other == timing), "{timing:?} and {other:?}");
+                assert_eq!(
+                    moved,
+                    u64::from(other.place() == timing.place()),
+                    "{:?} and {:?}",
+                    timing.line(),
+                    other.line()
+                );
             }
             assert_eq!(after.counts, before.counts);
         }
-        for &count in Count::ALL {
-            let before = telemetry.snapshot();
-            telemetry.clone().count(count, 3);
-            let after = telemetry.snapshot();
-            for &other in Count::ALL {
+        for &count in T::Count::LINES {
+            let before = board.snapshot();
+            board.count(count, 3);
+            let after = board.snapshot();
+            for &other in T::Count::LINES {
                 let moved = after.count(other) - before.count(other);
-                assert_eq!(moved, if other == count { 3 } else { 0 }, "{count:?} and {other:?}");
+                let expected = if other.place() == count.place() { 3 } else { 0 };
+                assert_eq!(moved, expected, "{:?} and {:?}", count.line(), other.line());
             }
         }
         for &reason in Reason::ALL {
-            telemetry.count_checksum_failure(reason);
-            assert_eq!(telemetry.snapshot().checksum_failures[reason.as_u32() as usize], 1);
+            board.count_checksum_failure(reason);
+            assert_eq!(board.snapshot().checksum_failures[reason.as_u32() as usize], 1);
         }
+    }
+
+    #[test]
+    fn each_cell_of_a_recorder_and_of_a_reader_moves_alone() {
+        let telemetry = Telemetry::default();
+        each_cell_moves_alone(&telemetry.clone());
+        assert_eq!(telemetry.snapshot().count(Count::ALL[0]), 3, "a clone counts in the same cells");
+        each_cell_moves_alone(&*ReaderTelemetry::default());
     }
 
     #[test]

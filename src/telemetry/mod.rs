@@ -1,4 +1,4 @@
-//! What a recorder measures about itself: histograms of times, counters, and the two texts they are told in.
+//! What recorders and readers measure about themselves: histograms of times, counters, and the two texts they are told in.
 //!
 //! Owns the tables of what there is, the cells, the clock, the sampling on the append thread, and the wrappers that time rings and
 //! workers. Imports only `format` and `sync`; whoever does the work calls [`Telemetry`] with a single line. Invariants:
@@ -17,15 +17,15 @@
 //! | `table` | what is measured, one line each |
 //! | `histogram` | log-linear buckets |
 //! | `clock` | the time stamp counter |
-//! | `cells` | [`Telemetry`]: all cells of one recorder |
+//! | `cells` | [`Board`]: the cells of a table; [`Telemetry`]: all of one recorder; [`ReaderTelemetry`]: of one reader |
 //! | `sampler` | which append is timed |
 //! | `ring`, `worker` | a ring and a worker that are timed |
 //! | `snapshot`, `text` | reading it |
 
 mod table;
-pub use table::{Count, Gauges, Timing};
+pub use table::{Count, Gauges, Line, Reader, ReaderCount, ReaderTiming, Recorder, Standing, Table, Texts, Timing};
 #[cfg(feature = "telemetry")]
-pub(crate) use table::{each_count, each_gauge, each_timing};
+pub(crate) use table::{each_count, each_gauge, each_reader_count, each_reader_timing, each_timing};
 
 #[cfg(feature = "telemetry")]
 mod cells;
@@ -46,15 +46,15 @@ mod worker;
 
 #[cfg(feature = "telemetry")]
 pub use {
-    cells::Telemetry,
+    cells::{Board, ReaderTelemetry, Telemetry},
     clock::Moment,
     ring::{Consumer, Producer, timed_ring},
     sampler::Sampler,
-    snapshot::Snapshot,
+    snapshot::{ReaderSnapshot, Snapshot},
     worker::Timed,
 };
 
 #[cfg(not(feature = "telemetry"))]
 mod absent;
 #[cfg(not(feature = "telemetry"))]
-pub use absent::{Consumer, Moment, Producer, Sampler, Telemetry, Timed, timed_ring};
+pub use absent::{Board, Consumer, Moment, Producer, ReaderTelemetry, Sampler, Telemetry, Timed, timed_ring};

@@ -1,34 +1,37 @@
 //! Everything at one moment.
 
 use super::histogram::HistogramSnapshot;
-use super::table::{Count, Gauges, Timing};
+use super::table::{Line, Reader, Recorder, Table};
 
-/// Counters, gauges and histograms of a recorder at one moment.
+/// Counters, gauges and histograms at one moment: a recorder's, if nothing else is said.
 #[derive(Clone, Debug)]
-pub struct Snapshot {
+pub struct Snapshot<T: Table = Recorder> {
     pub(super) counts: Vec<u64>,
     /// What stands at the moment.
-    pub gauges: Gauges,
+    pub gauges: T::Gauges,
     pub(super) timings: Vec<HistogramSnapshot>,
     /// Bytes that did not verify, by [`Reason`](crate::format::Reason).
     pub checksum_failures: Vec<u64>,
 }
 
-impl Snapshot {
+/// A reader's.
+pub type ReaderSnapshot = Snapshot<Reader>;
+
+impl<T: Table> Snapshot<T> {
     /// A counter.
     #[must_use]
-    pub fn count(&self, count: Count) -> u64 {
-        self.counts[count as usize]
+    pub fn count(&self, count: T::Count) -> u64 {
+        self.counts[count.place()]
     }
 
     /// A histogram.
     #[must_use]
-    pub fn timing(&self, timing: Timing) -> &HistogramSnapshot {
-        &self.timings[timing as usize]
+    pub fn timing(&self, timing: T::Timing) -> &HistogramSnapshot {
+        &self.timings[timing.place()]
     }
 
     /// A counter that the cells do not have.
-    pub(crate) fn set_count(&mut self, count: Count, value: u64) {
-        self.counts[count as usize] = value;
+    pub(crate) fn set_count(&mut self, count: T::Count, value: u64) {
+        self.counts[count.place()] = value;
     }
 }

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use super::snapshot::Snapshot;
-use super::table::{Count, Timing};
+use super::table::{Line, Standing, Table};
 use crate::format::Reason;
 
 /// Powers of two that bound a Prometheus histogram.
@@ -14,15 +14,19 @@ const BOUNDS: std::ops::RangeInclusive<u32> = 4..=34;
 
 /// For a person: what stands, what was counted, and the times' quantiles.
 #[must_use]
-pub fn human(snapshot: &Snapshot) -> String {
+pub fn human<T: Table>(snapshot: &Snapshot<T>) -> String {
     let mut out = String::with_capacity(8 << 10);
-    out.push_str("walrec telemetry, since the open\n\nnow\n");
-    for ([name, _, _, help], value) in snapshot.gauges.each() {
+    put(&mut out, format_args!("{}\n", T::TITLE));
+    let gauges = snapshot.gauges.each();
+    if !gauges.is_empty() {
+        out.push_str("\nnow\n");
+    }
+    for ([name, _, _, help], value) in gauges {
         line(&mut out, name, &number(value), help);
     }
     out.push_str("\ncounted\n");
-    for &count in Count::ALL {
-        let (name, _, _, help) = count.texts();
+    for &count in T::Count::LINES {
+        let [name, _, _, help] = count.line();
         line(&mut out, name, &number(snapshot.count(count)), help);
     }
     for (reason, &failures) in Reason::ALL.iter().zip(&snapshot.checksum_failures) {
@@ -37,9 +41,9 @@ pub fn human(snapshot: &Snapshot) -> String {
             "times", "count", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"
         ),
     );
-    for &timing in Timing::ALL {
+    for &timing in T::Timing::LINES {
         let histogram = snapshot.timing(timing);
-        put(&mut out, format_args!("{:<18}{:>12}", timing.texts().0, histogram.count()));
+        put(&mut out, format_args!("{:<18}{:>12}", timing.line()[0], histogram.count()));
         if let Some(mean) = histogram.sum().checked_div(histogram.count()) {
             let quantiles = [500_000, 900_000, 990_000, 999_000, 999_900].map(|part| histogram.quantile(part));
             for ns in [mean].into_iter().chain(quantiles).chain([histogram.max()]) {
@@ -78,7 +82,7 @@ fn time(ns: u64) -> String {
 
 /// For Prometheus.
 #[must_use]
-pub fn prometheus(snapshot: &Snapshot) -> String {
+pub fn prometheus<T: Table>(snapshot: &Snapshot<T>) -> String {
     let mut out = String::with_capacity(64 << 10);
     let mut family = Family::default();
     for ([_, name, label, help], value) in snapshot.gauges.each() {
@@ -91,19 +95,19 @@ pub fn prometheus(snapshot: &Snapshot) -> String {
         };
         sample(&mut out, name, label, &text);
     }
-    for &count in Count::ALL {
-        let (_, name, label, help) = count.texts();
+    for &count in T::Count::LINES {
+        let [_, name, label, help] = count.line();
         family.begin(&mut out, name, "counter", help);
         sample(&mut out, name, label, &snapshot.count(count).to_string());
     }
-    let name = "checksum_failures_total";
+    let name = T::FAILURES;
     family.begin(&mut out, name, "counter", "Bytes that did not verify, by walrec_reason_str's number and text");
     for (reason, failures) in Reason::ALL.iter().zip(&snapshot.checksum_failures).skip(1) {
         let label = format!("reason=\"{}\",text=\"{}\"", reason.as_u32(), escaped(reason.text()));
         sample(&mut out, name, &label, &failures.to_string());
     }
-    for &timing in Timing::ALL {
-        let (_, name, label, help) = timing.texts();
+    for &timing in T::Timing::LINES {
+        let [_, name, label, help] = timing.line();
         family.begin(&mut out, name, "histogram", help);
         histogram(&mut out, name, label, snapshot.timing(timing));
     }
@@ -154,6 +158,7 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::table::{Reader, ReaderCount, ReaderTiming, Recorder};
     use super::*;
     use std::collections::BTreeSet;
 
@@ -170,23 +175,29 @@ mod tests {
         assert_eq!(escaped("a\"b\\c\nd"), "a\\\"b\\\\c\\nd");
     }
 
-    #[test]
-    fn the_table_s_families_stand_together_and_carry_their_units() {
-        let snapshot = super::super::Telemetry::default().snapshot();
-        let mut names: Vec<(&str, &str, &str)> =
-            snapshot.gauges.each().iter().map(|(t, _)| (t[1], t[2], t[3])).collect();
-        names.extend(Count::ALL.iter().map(|count| (count.texts().1, count.texts().2, count.texts().3)));
-        names.extend(Timing::ALL.iter().map(|timing| (timing.texts().1, timing.texts().2, timing.texts().3)));
+    fn hold_families<T: Table>() {
+        let gauges = T::Gauges::default().each();
+        let mut lines: Vec<_> = gauges.iter().map(|(texts, _)| *texts).collect();
+        lines.extend(T::Count::LINES.iter().map(|count| count.line()));
+        lines.extend(T::Timing::LINES.iter().map(|timing| timing.line()));
         let mut seen = BTreeSet::new();
         let mut last = "";
-        for (family, label, help) in names {
+        for [_, family, label, help] in lines {
             assert!(family == last || seen.insert(family), "{family} is torn apart");
             assert_eq!(help.is_empty(), family == last, "{family}: help on its first line alone");
             assert!(!help.contains(['\\', '\n']));
             assert!(label.is_empty() || label.matches('"').count() == 2, "{family}: {label}");
             last = family;
         }
-        assert!(Timing::ALL.iter().all(|timing| timing.texts().1.ends_with("_seconds")));
-        assert!(Count::ALL.iter().all(|count| count.texts().1.ends_with("_total")));
+        assert!(T::Timing::LINES.iter().all(|timing| timing.line()[1].ends_with("_seconds")));
+        assert!(T::Count::LINES.iter().all(|count| count.line()[1].ends_with("_total")));
+    }
+
+    #[test]
+    fn the_tables_families_stand_together_and_carry_their_units() {
+        hold_families::<Recorder>();
+        hold_families::<Reader>();
+        assert!(ReaderTiming::ALL.iter().all(|timing| timing.texts().1.starts_with("reader_")));
+        assert!(ReaderCount::ALL.iter().all(|count| count.texts().1.starts_with("reader_")));
     }
 }

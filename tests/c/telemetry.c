@@ -1,4 +1,4 @@
-/* walrec_telemetry and walrec_telemetry_text: sizes, what moves, the texts, refusals. */
+/* walrec_telemetry and walrec_reader_telemetry, with their texts: sizes, what moves, refusals. */
 #include "check.h"
 
 static walrec_telemetry_t telemetry_of(const walrec_t *log)
@@ -206,6 +206,127 @@ static void forked(void)
     CHECK_STATUS(WALREC_OK, walrec_close(log));
 }
 
+static walrec_reader_telemetry_t reader_telemetry_of(const walrec_reader_t *reader)
+{
+    walrec_reader_telemetry_t now;
+    unsigned i;
+    memset(&now, 0xff, sizeof now);
+    now.struct_size = sizeof now;
+    REQUIRE_STATUS(WALREC_OK, walrec_reader_telemetry(reader, &now));
+    CHECK_U64(sizeof now, now.struct_size);
+    CHECK_U64(0, now.flags);
+    for (i = 0; i < sizeof now.reserved / sizeof now.reserved[0]; i++)
+        CHECK_U64(0, now.reserved[i]);
+    return now;
+}
+
+static void reader_struct_size(const walrec_reader_t *reader)
+{
+    union {
+        walrec_reader_telemetry_t telemetry;
+        unsigned char bytes[2048 + 64];
+    } u;
+    uint32_t size;
+    size_t i;
+    for (size = 8; size <= 2048; size += 40) {
+        memset(&u, 0xa5, sizeof u);
+        u.telemetry.struct_size = size;
+        CHECK_STATUS(WALREC_OK, walrec_reader_telemetry(reader, &u.telemetry));
+        for (i = sizeof(walrec_reader_telemetry_t); i < size; i++)
+            CHECK(u.bytes[i] == 0);
+        for (i = size; i < sizeof u; i++)
+            CHECK(u.bytes[i] == 0xa5);
+    }
+    memset(&u, 0xa5, sizeof u);
+    CHECK_STATUS(WALREC_E_INVALID, walrec_reader_telemetry(reader, NULL));
+    CHECK_STATUS(WALREC_E_INVALID, walrec_reader_telemetry(NULL, &u.telemetry));
+    for (size = 0; size < 8; size++) {
+        u.telemetry.struct_size = size;
+        CHECK_STATUS(WALREC_E_INVALID, walrec_reader_telemetry(reader, &u.telemetry));
+    }
+    u.telemetry.struct_size = 4104;
+    CHECK_STATUS(WALREC_E_ABI, walrec_reader_telemetry(reader, &u.telemetry));
+    CHECK(u.bytes[4] == 0xa5 && u.bytes[200] == 0xa5);
+}
+
+/* The texts of a strict reader and of one that salvages, after 300 events. */
+static void reader_texts(const walrec_reader_t *reader)
+{
+    static char whole[1 << 20], part[100];
+    size_t needed = 1, again;
+    int32_t format;
+    CHECK_STATUS(WALREC_E_INVALID, walrec_reader_telemetry_text(NULL, 0, whole, sizeof whole, &needed));
+    CHECK_U64(0, needed);
+    CHECK_STATUS(WALREC_E_INVALID, walrec_reader_telemetry_text(reader, 2, whole, sizeof whole, &needed));
+    CHECK_STATUS(WALREC_E_INVALID, walrec_reader_telemetry_text(reader, 0, NULL, 1, &needed));
+    for (format = WALREC_TEXT_HUMAN; format <= WALREC_TEXT_PROMETHEUS; format++) {
+        CHECK_STATUS(WALREC_OK, walrec_reader_telemetry_text(reader, format, NULL, 0, &needed));
+        CHECK_STATUS(WALREC_OK, walrec_reader_telemetry_text(reader, format, whole, sizeof whole, &again));
+        CHECK_U64(needed, again);
+        CHECK_U64(needed, strlen(whole) + 1);
+        memset(part, 0x5a, sizeof part);
+        CHECK_STATUS(WALREC_OK, walrec_reader_telemetry_text(reader, format, part, 60, NULL));
+        CHECK_U64(59, strlen(part));
+        CHECK(part[60] == 0x5a && memcmp(part, whole, 59) == 0);
+    }
+    CHECK(strstr(whole, "\nwalrec_reader_events_total 300\n") != NULL);
+    CHECK(strstr(whole, "# TYPE walrec_reader_seek_seconds histogram\n") != NULL);
+}
+
+static void readers(void)
+{
+    const char *dir = path("readers");
+    walrec_config_t config = config_small();
+    walrec_t *log = log_open(dir, &config);
+    static const uint32_t flags[] = {0, WALREC_FLAG_SALVAGE};
+    walrec_event_t events[300];
+    size_t got, i;
+    append_range(log, 1, 30000);
+    REQUIRE_STATUS(WALREC_OK, walrec_sync(log, 0, NO_LIMIT));
+    for (i = 0; i < 2; i++) {
+        walrec_reader_telemetry_t now;
+        walrec_reader_t *reader;
+        REQUIRE_STATUS(WALREC_OK, walrec_reader_open(dir, 0, flags[i], &reader));
+        now = reader_telemetry_of(reader);
+        CHECK_U64(1, now.open.count);
+        CHECK_U64(0, now.events);
+        CHECK_STATUS(WALREC_OK, walrec_reader_seek(reader, 10001));
+        REQUIRE_STATUS(WALREC_OK, walrec_reader_read(reader, events, 300, &got));
+        CHECK_U64(300, got);
+        CHECK_U64(10001, events[0].event_id);
+        now = reader_telemetry_of(reader);
+        CHECK_U64(300, now.events);
+        CHECK_U64(1, now.seek.count);
+        CHECK(now.blocks >= 1 && now.bytes >= now.blocks * 16448);
+        CHECK_U64(2, now.segments_hot);
+        CHECK(now.next.count > 0 && now.open_segment.count > 0);
+        CHECK(ordered(&now.open) && ordered(&now.seek) && ordered(&now.open_segment) && ordered(&now.next));
+        CHECK_U64(0, now.gaps + now.form_switches + now.segments_frozen);
+        reader_struct_size(reader);
+        reader_texts(reader);
+        walrec_reader_close(reader);
+    }
+    CHECK_STATUS(WALREC_OK, walrec_close(log));
+}
+
+static void absent_of_reader(void)
+{
+    walrec_reader_telemetry_t now;
+    walrec_reader_t *reader;
+    char message[256];
+    size_t needed = 1;
+    REQUIRE_STATUS(WALREC_OK, walrec_reader_open(path("absent"), 0, 0, &reader));
+    memset(&now, 0xa5, sizeof now);
+    now.struct_size = sizeof now;
+    CHECK_STATUS(WALREC_E_INVALID, walrec_reader_telemetry(reader, &now));
+    walrec_last_error(message, sizeof message);
+    CHECK(strstr(message, "without the feature telemetry") != NULL);
+    CHECK(now.flags == 0xa5a5a5a5u);
+    CHECK_STATUS(WALREC_E_INVALID, walrec_reader_telemetry_text(reader, WALREC_TEXT_HUMAN, message, sizeof message, &needed));
+    CHECK_U64(0, needed);
+    walrec_reader_close(reader);
+}
+
 /* A library that was built without the feature says so, and that is all there is to it. */
 static int absent(void)
 {
@@ -224,6 +345,7 @@ static int absent(void)
         CHECK(now.flags == 0xa5a5a5a5u);
         CHECK_STATUS(WALREC_E_INVALID, walrec_telemetry_text(log, WALREC_TEXT_HUMAN, message, sizeof message, &needed));
         CHECK_U64(0, needed);
+        absent_of_reader();
         printf("SKIP telemetry: the library was built without it\n");
     }
     CHECK_STATUS(WALREC_OK, walrec_close(log));
@@ -238,6 +360,7 @@ int main(int argc, char **argv)
         texts();
         beside_appends();
         forked();
+        readers();
     }
     return check_end();
 }

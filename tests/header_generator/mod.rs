@@ -4,7 +4,7 @@
 use std::path::Path;
 
 /// The files with functions, structs and numbers for C, in the order in which they appear in the header.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
     "version",
     "status",
     "types",
@@ -15,6 +15,7 @@ const SOURCES: [&str; 11] = [
     "durability",
     "telemetry",
     "reader",
+    "reader_telemetry",
     "verify",
 ];
 

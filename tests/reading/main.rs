@@ -12,6 +12,7 @@ mod encode;
 #[path = "../decoder/encode_frozen.rs"]
 mod encode_frozen;
 mod fixture;
+mod forms;
 mod processes;
 mod salvage;
 mod seeks;

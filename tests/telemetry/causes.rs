@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use walrec::recorder::{AppendError, Config, FullPolicy, WorkerKind};
 use walrec::storage::simulated::{OperationKind, Repeat, SimulatedSystem};
-use walrec::telemetry::Timing;
+use walrec::telemetry::{Count, Timing};
 
 use super::watch::{CAPACITY, LOG, Watched, config, event};
 
@@ -53,7 +53,7 @@ fn a_segment_s_life_step_by_step() {
     watched.writer.rotate().unwrap();
     watched.moved(&[("rotation", 1), ("ring_prepared", 1), ("segments_activated", 1)]);
     watched.settle(WorkerKind::Flusher);
-    let bytes = watched.snapshot().count(walrec::telemetry::Count::BytesWritten) - 6 * 4096;
+    let bytes = watched.snapshot().count(Count::BytesWritten) - 6 * 4096;
     assert!((15 * 16_448..15 * 16_448 + 8_192).contains(&bytes), "{bytes}");
     let flushed = [
         ("events_durable", CAPACITY - 258),
@@ -159,8 +159,8 @@ fn reserved_events_are_sampled_too() {
         }
         watched.settle(WorkerKind::Flusher);
         let snapshot = watched.snapshot();
-        assert_eq!(snapshot.count(walrec::telemetry::Count::EventsAppended), 3_000);
-        assert_eq!(snapshot.count(walrec::telemetry::Count::EventsDurable), 3_000);
+        assert_eq!(snapshot.count(Count::EventsAppended), 3_000);
+        assert_eq!(snapshot.count(Count::EventsDurable), 3_000);
         let (sampled, expected) = (snapshot.timing(Timing::Append).count(), 3_000 / u64::from(every));
         // A refused commit takes its sample with it.
         assert!((expected / 2..=expected + expected / 3).contains(&sampled), "1 in {every}: {sampled}");
@@ -228,7 +228,7 @@ fn a_maintainer_that_lags_fills_its_ring() {
         for _ in 0..4 {
             watched.step(WorkerKind::Flusher);
         }
-        let full = watched.snapshot().count(walrec::telemetry::Count::RingFull);
+        let full = watched.snapshot().count(Count::RingFull);
         assert_eq!(full > 0, segment == 3, "after {} segments: {full}", segment + 1);
     }
     assert_eq!(watched.snapshot().gauges.written_now, 4);
@@ -303,4 +303,77 @@ fn what_did_not_verify_is_counted_by_its_kind() {
     let header = walrec::format::Reason::HeaderChecksum.as_u32() as usize;
     assert_eq!(watched.snapshot().checksum_failures[header], 1);
     assert_eq!(watched.snapshot().checksum_failures.iter().sum::<u64>(), 1);
+}
+
+/// Fills a segment, so that all that is left of it is the maintainer's.
+#[allow(clippy::unwrap_used, reason = "a broken fixture ends the test")]
+fn fill(watched: &mut Watched, segment: u64) {
+    watched.append(segment * CAPACITY + 1..=(segment + 1) * CAPACITY);
+    watched.settle(WorkerKind::Preparer);
+    watched.writer.rotate().unwrap();
+    watched.settle(WorkerKind::Flusher);
+    watched.settle(WorkerKind::Preparer);
+    watched.moved_aside();
+}
+
+/// Two hot segments are kept and one cold one: the third sealed makes the first frozen, the fourth makes it deleted.
+#[test]
+fn freezing_and_deletion() {
+    let config = Config { max_segments: 2, max_compressed_segments: 1, ..config() };
+    let mut watched = open(&config);
+    let mut bytes_out = 0;
+    for segment in 0..5 {
+        fill(&mut watched, segment);
+        let before = watched.snapshot();
+        watched.step(WorkerKind::Maintainer);
+        watched.moved(&[("ring_written", 1), ("seal", 1), ("segments_sealed", 1)]);
+        watched.settle(WorkerKind::Maintainer);
+        let out = watched.snapshot().count(Count::FreezeBytesOut) - before.count(Count::FreezeBytesOut);
+        let frozen =
+            [("freeze", 1), ("segments_frozen", 1), ("freeze_bytes_in", 64 + 16 * 16_448), ("freeze_bytes_out", out)];
+        let deleted = [("deletion", 1), ("segments_deleted", 1)];
+        match segment {
+            0 | 1 => watched.moved(&[]),
+            2 => watched.moved(&frozen),
+            _ => watched.moved(&[&frozen[..], &deleted[..]].concat()),
+        }
+        if out > 0 {
+            let path = format!("{LOG}/FS.{:08}.wal.lz4", segment - 2);
+            assert_eq!(watched.machine.read_file(&path).unwrap().len() as u64, out);
+        }
+        bytes_out += out;
+    }
+    let snapshot = watched.snapshot();
+    assert_eq!((snapshot.count(Count::SegmentsFrozen), snapshot.count(Count::SegmentsDeleted)), (3, 2));
+    assert!(bytes_out > 0 && bytes_out < snapshot.count(Count::FreezeBytesIn));
+}
+
+/// A segment that does not verify is not frozen, and counts as nothing; a deletion that is tried again counts once.
+#[test]
+fn what_is_not_frozen_or_twice_tried_is_counted_as_it_is() {
+    let config = Config { max_segments: 2, max_compressed_segments: 1, ..config() };
+    let mut watched = open(&config);
+    for segment in 0..3 {
+        fill(&mut watched, segment);
+        watched.step(WorkerKind::Maintainer);
+        watched.moved_aside();
+    }
+    watched.machine.flip(format!("{LOG}/FS.00000000.wal"), 20_000, 1);
+    watched.settle(WorkerKind::Maintainer);
+    watched.moved(&[]);
+
+    let mut watched = open(&config);
+    for segment in 0..4 {
+        fill(&mut watched, segment);
+        watched.step(WorkerKind::Maintainer);
+    }
+    while watched.snapshot().count(Count::SegmentsFrozen) < 2 {
+        assert_eq!(watched.step(WorkerKind::Maintainer), 1);
+    }
+    watched.moved_aside();
+    // The deletion's rename is done; its removal is not.
+    watched.machine.fail_next(OperationKind::Remove, 1, ENOSPC, Repeat::Once);
+    assert_eq!(watched.step(WorkerKind::Maintainer), 0);
+    watched.settle(WorkerKind::Maintainer);
+    watched.moved(&[("deletion", 1), ("segments_deleted", 1)]);
 }

@@ -4,5 +4,6 @@
 mod causes;
 mod compared;
 mod prometheus;
+mod reader;
 mod running;
 mod watch;

@@ -7,8 +7,9 @@ use std::process::{Command, Stdio};
 
 use walrec::recorder::WorkerKind;
 use walrec::storage::simulated::SimulatedSystem;
-use walrec::telemetry::text;
+use walrec::telemetry::{Snapshot, Standing, Table, text};
 
+use super::reader::sample;
 use super::watch::{CAPACITY, Watched, config, values};
 
 /// A recorder's text with all sorts of values in it, and how many samples it must have.
@@ -113,10 +114,11 @@ fn split_sample(line: &str) -> Option<(String, String, f64)> {
 
 #[test]
 fn passes_a_strict_checker() {
-    let (_watched, text) = sample_text();
-    let found = faults(&text);
-    assert!(found.is_empty(), "\n{}", found.join("\n"));
-    assert!(text.lines().count() > 500);
+    for (text, lines) in [(sample_text().1, 500), (text::prometheus(&sample()), 200)] {
+        let found = faults(&text);
+        assert!(found.is_empty(), "\n{}", found.join("\n"));
+        assert!(text.lines().count() > lines);
+    }
 }
 
 #[test]
@@ -139,32 +141,35 @@ fn the_checker_sees_faults() {
     }
 }
 
-#[test]
-fn human_text_names_everything() {
-    let (watched, _) = sample_text();
-    let text = text::human(&watched.snapshot());
-    println!("{text}");
-    assert!(text.is_ascii());
+/// The fields of the structure.
+fn fields<T: Table>(snapshot: &Snapshot<T>) -> Vec<String> {
     let reasons = walrec::format::Reason::ALL.iter().map(|reason| format!("{reason:?}")).collect::<BTreeSet<_>>();
-    for name in values(&watched.snapshot()).into_keys().filter(|name| !reasons.contains(name)) {
+    let gauges = snapshot.gauges.each();
+    let gauges = gauges.iter().map(|(texts, _)| texts[0].to_owned());
+    values(snapshot).into_keys().filter(|name| !reasons.contains(name)).chain(gauges).collect()
+}
+
+fn holds_in_words<T: Table>(snapshot: &Snapshot<T>) {
+    let text = text::human(snapshot);
+    eprintln!("{text}");
+    assert!(text.is_ascii());
+    for name in fields(snapshot) {
         assert!(text.lines().any(|line| line.split(' ').next() == Some(&name)), "{name} is not in\n{text}");
+    }
+    let document = include_str!("../../docs/TELEMETRY.md");
+    for field in fields(snapshot) {
+        assert!(document.contains(&format!("| `{field}` |")), "{field} is not in docs/TELEMETRY.md");
+    }
+    let text = text::prometheus(snapshot);
+    for family in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        assert!(document.contains(&format!("`{family}")), "{family} is not in docs/TELEMETRY.md");
     }
 }
 
 #[test]
-fn the_document_names_everything() {
-    let (watched, text) = sample_text();
-    let document = include_str!("../../docs/TELEMETRY.md");
-    let reasons = walrec::format::Reason::ALL.iter().map(|reason| format!("{reason:?}")).collect::<BTreeSet<_>>();
-    let snapshot = watched.snapshot();
-    let fields = values(&snapshot).into_keys().filter(|name| !reasons.contains(name));
-    let gauges = snapshot.gauges.each();
-    for field in fields.chain(gauges.iter().map(|(texts, _)| texts[0].to_owned())) {
-        assert!(document.contains(&format!("| `{field}` |")), "{field} is not in docs/TELEMETRY.md");
-    }
-    for family in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
-        assert!(document.contains(&format!("`{family}")), "{family} is not in docs/TELEMETRY.md");
-    }
+fn the_text_for_a_person_and_the_document_name_everything() {
+    holds_in_words(&sample_text().0.snapshot());
+    holds_in_words(&sample());
 }
 
 fn environment() -> PathBuf {
@@ -201,7 +206,7 @@ assert all(f.name.startswith('walrec_') and f.documentation and f.type in ('coun
 print(len(families), sum(len(f.samples) for f in families))
 for f in families:
     for s in f.samples:
-        if s.name in ('walrec_events_appended_total', 'walrec_events_durable_total'):
+        if s.name in ('walrec_events_appended_total', 'walrec_events_durable_total', 'walrec_reader_events_total'):
             print(s.name, int(s.value))
 ";
     let python = match client_in(&environment()) {
@@ -211,7 +216,6 @@ for f in families:
             return;
         }
     };
-    let (watched, text) = sample_text();
     let parse = |text: &str| {
         let mut child = Command::new(&python)
             .args(["-c", SCRIPT])
@@ -223,17 +227,23 @@ for f in families:
         let _ = child.stdin.take().unwrap().write_all(text.as_bytes());
         child.wait_with_output().unwrap()
     };
-    let output = parse(&text);
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let families = text.lines().filter(|line| line.starts_with("# TYPE")).count();
-    let samples = text.lines().filter(|line| !line.starts_with('#')).count();
+    let told_of = |text: &str| {
+        let output = parse(text);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let families = text.lines().filter(|line| line.starts_with("# TYPE")).count();
+        let samples = text.lines().filter(|line| !line.starts_with('#')).count();
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        let counts = told.strip_prefix(&format!("{families} {samples}\n"));
+        counts.unwrap_or_else(|| panic!("{families} families, {samples} samples; told: {told}")).to_owned()
+    };
+    let (watched, text) = sample_text();
     let counts = values(&watched.snapshot());
-    let expected = format!(
-        "{families} {samples}\nwalrec_events_appended_total {}\nwalrec_events_durable_total {}\n",
-        counts["events_appended"], counts["events_durable"]
-    );
-    assert_eq!(told, expected);
+    let (appended, durable) = (counts["events_appended"], counts["events_durable"]);
+    let expected = format!("walrec_events_appended_total {appended}\nwalrec_events_durable_total {durable}\n");
+    assert_eq!(told_of(&text), expected);
+    let reader = sample();
+    let expected = format!("walrec_reader_events_total {}\n", values(&reader)["events"]);
+    assert_eq!(told_of(&text::prometheus(&reader)), expected);
     // It would say if it could not.
     assert!(!parse(&text.replacen("walrec_poisoned 0", "walrec_poisoned{ 0", 1)).status.success());
 }

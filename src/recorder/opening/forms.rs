@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::format::{Reason, SegmentName, SegmentNameKind};
 use crate::recorder::config::{Config, LogLevel};
 use crate::recorder::error::Error;
 use crate::segment::{self, Catalog, Corruption, verify_frozen, verify_hot};
@@ -24,7 +23,7 @@ pub(super) struct Forms {
 /// Decides for each segment in both forms, and takes a `.wal` that does not count out of the catalog.
 ///
 /// # Errors
-/// [`Reason::BothForms`] when neither verifies, without salvage; the system's.
+/// [`BothForms`](crate::format::Reason::BothForms) when neither verifies, without salvage; the system's.
 pub(super) fn settle(directory: &dyn Directory, catalog: &mut Catalog, config: &Config) -> Result<Forms, Error> {
     let mut forms = Forms::default();
     let both: Vec<u32> = catalog.hot.intersection(&catalog.frozen).copied().collect();
@@ -40,22 +39,17 @@ pub(super) fn settle(directory: &dyn Directory, catalog: &mut Catalog, config: &
                 config.log.log(LogLevel::Error, &format!("salvage: {hot}; {frozen}"));
                 forms.broken.insert(index);
             }
-            Some(frozen) => {
-                let path = directory.path().join(SegmentName::new(index, SegmentNameKind::Hot).to_string());
-                let (reason, detail) = (Reason::BothForms, format!("{hot}; {frozen}"));
-                let corruption = Corruption { path, segment_index: index, block: None, offset: 0, reason, detail };
-                return Err(Error::Corrupt(Box::new(corruption)));
-            }
+            Some(frozen) => return Err(Error::Corrupt(Box::new(hot.in_both_forms(&frozen)))),
         }
     }
     Ok(forms)
 }
 
 /// What is wrong with the bytes; an error of the system, or a newer format, is an error here too.
-fn damage(verified: Result<(), segment::Error>) -> Result<Option<segment::Error>, Error> {
+fn damage(verified: Result<(), segment::Error>) -> Result<Option<Box<Corruption>>, Error> {
     match verified {
         Ok(()) => Ok(None),
-        Err(error @ segment::Error::Corrupt(_)) => Ok(Some(error)),
+        Err(segment::Error::Corrupt(corruption)) => Ok(Some(corruption)),
         Err(error) => Err(error.into()),
     }
 }

@@ -33,6 +33,15 @@ impl From<storage::Error> for FreezeError {
     }
 }
 
+/// What was made of a segment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FrozenBytes {
+    /// Bytes of its header and blocks.
+    pub(super) content: u64,
+    /// Bytes of the file that holds them now.
+    pub(super) compressed: u64,
+}
+
 #[derive(Debug)]
 pub(super) struct Freezer {
     encoder: FrameEncoder,
@@ -49,20 +58,24 @@ impl Freezer {
     }
 
     /// Makes segment `index`'s `.wal.lz4`, durable. One that is there already, beside its `.wal`, is made anew.
-    pub(super) fn freeze(&mut self, directory: &dyn Directory, index: u32) -> Result<(), FreezeError> {
+    pub(super) fn freeze(&mut self, directory: &dyn Directory, index: u32) -> Result<FrozenBytes, FreezeError> {
         let path = directory.path();
         let segment = HotSegment::open(directory, index).map_err(|error| FreezeError::Unfit(error.to_string()))?;
         let temp = SegmentName::new(index, SegmentNameKind::Freezing).to_string();
         remove_if_there(directory, &temp)?;
         let file = directory.create_file(&temp, Access::Write).at("create", path, &temp)?;
-        let made =
-            self.write(&segment, &*file, directory, &temp).and_then(|()| self.compare(&segment, directory, &temp));
-        if let Err(error) = made {
-            drop(file);
-            // Gives the space back; failing that, the next try removes it, or the next open.
-            let _ = directory.remove_file(&temp);
-            return Err(error);
-        }
+        let made = self
+            .write(&segment, &*file, directory, &temp)
+            .and_then(|bytes| self.compare(&segment, directory, &temp).map(|()| bytes));
+        let bytes = match made {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                drop(file);
+                // Gives the space back; failing that, the next try removes it, or the next open.
+                let _ = directory.remove_file(&temp);
+                return Err(error);
+            }
+        };
         file.sync_data().at("sync", path, &temp)?;
         let frozen = SegmentName::new(index, SegmentNameKind::Frozen).to_string();
         // Left by a recorder that ended before it retired the `.wal`, which was verified just now.
@@ -71,7 +84,7 @@ impl Freezer {
         directory.sync().at("sync directory", path, "")?;
         file.drop_cache();
         segment.file.drop_cache();
-        Ok(())
+        Ok(bytes)
     }
 
     /// Verifies the segment, block by block, and writes its frames.
@@ -81,14 +94,14 @@ impl Freezer {
         file: &dyn File,
         directory: &dyn Directory,
         temp: &str,
-    ) -> Result<(), FreezeError> {
+    ) -> Result<FrozenBytes, FreezeError> {
         let unfit = |block: u32, reason| {
             let offset = Geometry::block_offset(block) as u64;
             FreezeError::Unfit(segment.corruption(directory, Some(block), offset, reason).to_string())
         };
         let mut walk = SealedWalk::new(&segment.header)
             .ok_or_else(|| FreezeError::Unfit(format!("{}: it is not sealed", segment.name)))?;
-        let mut offset = 0;
+        let mut bytes = FrozenBytes::default();
         for part in Parts::of(walk.block_count()) {
             let content = read_part(segment, &mut self.content, part)?;
             if part.begin > 0 {
@@ -98,10 +111,11 @@ impl Freezer {
                 }
             }
             let frame = self.encoder.encode(content).at("compress", directory.path(), temp)?;
-            file.write_all_at(frame, offset).at("write", directory.path(), temp)?;
-            offset += frame.len() as u64;
+            file.write_all_at(frame, bytes.compressed).at("write", directory.path(), temp)?;
+            bytes.content += content.len() as u64;
+            bytes.compressed += frame.len() as u64;
         }
-        walk.finish().map_err(|reason| unfit(walk.next_block(), reason))
+        walk.finish().map(|()| bytes).map_err(|reason| unfit(walk.next_block(), reason))
     }
 
     /// Decodes what was written, and reads the segment again beside it.

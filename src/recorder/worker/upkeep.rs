@@ -25,6 +25,7 @@ use crate::recorder::retention::{Duty, Limits, next_duty};
 use crate::recorder::shared::{NO_SPACE_MAINTAINER, Shared};
 use crate::segment::{self, Catalog, FrozenSegment, HotSegment};
 use crate::storage;
+use crate::telemetry::{Count, Moment, Timing};
 
 #[derive(Debug)]
 pub(super) struct Upkeep {
@@ -162,14 +163,20 @@ impl Upkeep {
     fn freeze(&mut self, index: u32) -> Result<(), storage::Error> {
         let directory = Arc::clone(&self.shared.directory);
         let freezer = self.freezer.get_or_insert_with(Freezer::new);
-        match freezer.freeze(&*directory, index) {
+        let begin = Moment::now();
+        let bytes = match freezer.freeze(&*directory, index) {
             Err(FreezeError::Unfit(why)) => {
                 self.set_unfit(index, &why);
                 return Ok(());
             }
             Err(FreezeError::Io(error)) => return Err(error),
-            Ok(()) => {}
-        }
+            Ok(bytes) => bytes,
+        };
+        let telemetry = &self.shared.telemetry;
+        telemetry.record_since(Timing::Freeze, begin);
+        telemetry.count(Count::SegmentsFrozen, 1);
+        telemetry.count(Count::FreezeBytesIn, bytes.content);
+        telemetry.count(Count::FreezeBytesOut, bytes.compressed);
         if let Some(catalog) = &mut self.catalog {
             catalog.frozen.insert(index);
         }
@@ -188,9 +195,16 @@ impl Upkeep {
             self.shared.config.log.log(LogLevel::Warning, &text);
         }
         let hot = self.catalog.as_ref().is_some_and(|catalog| catalog.hot.contains(&index));
-        self.retire(SegmentName::new(index, if hot { SegmentNameKind::Hot } else { SegmentNameKind::Frozen }))?;
-        self.last_event_ids.remove(&index);
-        Ok(())
+        let begin = Moment::now();
+        let result =
+            self.retire(SegmentName::new(index, if hot { SegmentNameKind::Hot } else { SegmentNameKind::Frozen }));
+        if result.is_ok() || self.retirer.is_leaving(index) {
+            // Out of the log, even if the rest of its way is to be tried again.
+            self.last_event_ids.remove(&index);
+            self.shared.telemetry.record_since(Timing::Deletion, begin);
+            self.shared.telemetry.count(Count::SegmentsDeleted, 1);
+        }
+        result
     }
 
     /// The catalog loses the file first: once its rename is tried, nothing else may be done with it but to finish.

@@ -9,21 +9,24 @@
 //! 4. Zeros at the end of the log are its end and no range, and so is a torn tail, unless later events are known to be durable.
 
 mod block;
+mod measured;
 mod segment;
 
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
-use self::block::{Piece, Surroundings, salvage_block};
+use self::block::{Piece, Surroundings};
 use self::segment::{SalvageSegment, Step};
 use super::durable_limit::durable_limit;
 use super::error::Error;
+use super::forms::salvage_hot;
 use super::segment_reader::{Before, SegmentReader, Target};
 use crate::format::{BLOCK_BYTES, Event, Geometry, Reason, SEGMENT_HEADER_BYTES};
 use crate::recovery::{hold_begun, open_log};
 use crate::segment::{Catalog, read_meta};
 use crate::storage::{Directory, RealSystem, System};
+use crate::telemetry::{Moment, ReaderCount, ReaderTelemetry, ReaderTiming};
 
 /// A range that was passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +97,11 @@ pub struct Salvager {
     at_end: bool,
     /// Durable events up to this id were told to be missing.
     told: u64,
+    telemetry: ReaderTelemetry,
+    /// Calls that went for more.
+    advances: u32,
+    /// Events given.
+    events: u64,
 }
 
 impl std::fmt::Debug for Salvager {
@@ -117,6 +125,8 @@ impl Salvager {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_on(system: Arc<dyn System>, path: &Path, from_event_id: u64) -> Result<Self, Error> {
+        let telemetry = ReaderTelemetry::default();
+        let begin = Moment::now();
         let directory = open_log(&*system, path)?;
         let mut salvager = Self {
             system,
@@ -136,11 +146,15 @@ impl Salvager {
             looked_again: false,
             at_end: false,
             told: 0,
+            telemetry,
+            advances: 0,
+            events: 0,
         };
         salvager.go_to(Target::Id(from_event_id))?;
         if salvager.catalog.indices().is_empty() {
             hold_begun(&*salvager.directory)?;
         }
+        salvager.telemetry.record_since(ReaderTiming::Open, begin);
         Ok(salvager)
     }
 
@@ -149,7 +163,7 @@ impl Salvager {
     /// # Errors
     /// As [`Self::open`]; the reader stays where it was.
     pub fn seek(&mut self, event_id: u64) -> Result<(), Error> {
-        self.go_to(Target::Id(event_id))
+        self.seek_to(Target::Id(event_id))
     }
 
     /// Goes to the first event there at or after `timestamp_ns`.
@@ -157,7 +171,7 @@ impl Salvager {
     /// # Errors
     /// [`Error::Io`]; the reader stays where it was.
     pub fn seek_time(&mut self, timestamp_ns: u64) -> Result<(), Error> {
-        self.go_to(Target::Time(timestamp_ns))
+        self.seek_to(Target::Time(timestamp_ns))
     }
 
     fn go_to(&mut self, target: Target) -> Result<(), Error> {
@@ -187,6 +201,15 @@ impl Salvager {
     /// [`Error::Io`]; damage is none.
     #[allow(clippy::should_implement_trait, reason = "no iterator: after its end there may be more")]
     pub fn next(&mut self) -> Result<Item, Error> {
+        let item = match self.ready.pop_front() {
+            Some(item) => item,
+            None => self.advance_timed()?,
+        };
+        self.count_item(&item);
+        Ok(item)
+    }
+
+    fn advance_to_next(&mut self) -> Result<Item, Error> {
         loop {
             if let Some(item) = self.ready.pop_front() {
                 return Ok(item);
@@ -257,7 +280,9 @@ impl Salvager {
             sealed: seal.is_some() || !segment.header_holds,
             ids: seal.map_or(1..=u64::MAX, |seal| seal.first_event_id.max(1)..=seal.last_event_id),
         };
-        let salvaged = salvage_block(bytes, &around);
+        let salvaged = self.judge_timed(bytes, &around);
+        let (high, sound) =
+            (self.high, !salvaged.pieces.iter().any(|piece| matches!(piece, Piece::Range { sure: true, .. })));
         let before = Resume { block: index, chain: self.chain, last: self.last };
         if let (Some(told), Some(link)) = (salvaged.told_link, self.link)
             && told != link
@@ -282,6 +307,7 @@ impl Salvager {
                 }
             }
         }
+        self.telemetry.count(ReaderCount::Blocks, u64::from(sound && self.high > high));
         self.chain = salvaged.chain;
         self.in_place = salvaged.in_place;
         true
@@ -397,7 +423,8 @@ impl Salvager {
     /// Whether a segment holds events, or may.
     fn is_in_use(&self, index: u32) -> bool {
         let unknown = Before { last_event_id: 0, link: None };
-        let opened = SegmentReader::open(&self.directory, index, self.catalog.hot.contains(&index), unknown);
+        let opened =
+            SegmentReader::open(&self.directory, &self.telemetry, index, self.catalog.hot.contains(&index), unknown);
         match opened.and_then(|mut segment| segment.first_event_id()) {
             Ok(Some(first)) => self.limit.is_none_or(|limit| first <= limit),
             Ok(None) => false,
@@ -406,18 +433,22 @@ impl Salvager {
         }
     }
 
-    /// A segment by the names seen last; frozen since, it is opened in its new form. `None`: it was retired.
+    /// A segment by the names seen last, in the form that counts; frozen since, it is opened in its new form. `None`: it was retired.
     fn open_segment(&self, catalog: &Catalog, index: u32) -> Result<Option<SalvageSegment>, Error> {
-        if catalog.hot.contains(&index)
-            && let Some(opened) = SalvageSegment::open(&self.directory, index, true)?
-        {
-            return Ok(Some(opened));
+        let begin = Moment::now();
+        let hot = catalog.hot.contains(&index)
+            && (!catalog.frozen.contains(&index) || salvage_hot(&*self.directory, &self.telemetry, index)?);
+        let mut opened = if hot { SalvageSegment::open(&self.directory, index, true)? } else { None };
+        if opened.is_none() {
+            opened = SalvageSegment::open(&self.directory, index, false)?;
         }
-        SalvageSegment::open(&self.directory, index, false)
+        self.telemetry.record_since(ReaderTiming::OpenSegment, begin);
+        Ok(opened)
     }
 
     fn enter(&mut self, opened: SalvageSegment) {
         let header_gap = opened.header_gap;
+        self.count_entered(opened.is_hot);
         self.in_place = opened.header_holds;
         self.chain = Some(0);
         self.resume = Resume { block: 0, chain: Some(0), last: self.last };
@@ -448,7 +479,8 @@ impl Salvager {
         let unknown = Before { last_event_id: 0, link: None };
         let first = |from: usize| {
             indices[from..].iter().find_map(|&index| {
-                let opened = SegmentReader::open(&self.directory, index, catalog.hot.contains(&index), unknown);
+                let opened =
+                    SegmentReader::open(&self.directory, &self.telemetry, index, catalog.hot.contains(&index), unknown);
                 opened.and_then(|mut segment| segment.may_begin(target)).ok().flatten()
             })
         };

@@ -28,6 +28,8 @@ enum Source {
 
 pub(super) struct SalvageSegment {
     pub(super) index: u32,
+    /// It is read from its `.wal`.
+    pub(super) is_hot: bool,
     source: Source,
     pub(super) seal: Option<Seal>,
     pub(super) guards: Option<GuardContext>,
@@ -57,9 +59,10 @@ impl SalvageSegment {
         if hot { Self::open_hot(&**directory, index) } else { Self::open_frozen(&**directory, index) }
     }
 
-    fn lost(index: u32, reason: Reason, bytes: u64) -> Self {
+    fn lost(index: u32, is_hot: bool, reason: Reason, bytes: u64) -> Self {
         Self {
             index,
+            is_hot,
             source: Source::Lost,
             seal: None,
             guards: None,
@@ -75,7 +78,7 @@ impl SalvageSegment {
         let file = match directory.open_file(&name, Access::Read) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
-                return Ok(Some(Self::lost(index, Reason::FileKind, 0)));
+                return Ok(Some(Self::lost(index, true, Reason::FileKind, 0)));
             }
             other => other.at("open", directory.path(), &name)?,
         };
@@ -83,7 +86,7 @@ impl SalvageSegment {
         let mut header = [0; SEGMENT_HEADER_BYTES];
         let read = file.read_up_to(&mut header, 0).at("read", directory.path(), &name)?;
         if read < header.len() {
-            return Ok(Some(Self::lost(index, Reason::FileSize, bytes)));
+            return Ok(Some(Self::lost(index, true, Reason::FileSize, bytes)));
         }
         // A padded file ends in a piece that is no block; one of a wrong size may be cut inside a block.
         let by_size = bytes - SEGMENT_HEADER_BYTES as u64;
@@ -95,8 +98,10 @@ impl SalvageSegment {
         let (known, reason) = match judge_header(&header, index) {
             HeaderVerdict::Sealed(header) | HeaderVerdict::Unsealed(header) => (Some(header), Reason::None),
             // Its content belongs elsewhere, or to another library.
-            HeaderVerdict::Corrupt(reason @ Reason::SegmentIndex) => return Ok(Some(Self::lost(index, reason, bytes))),
-            HeaderVerdict::Newer => return Ok(Some(Self::lost(index, Reason::Version, bytes))),
+            HeaderVerdict::Corrupt(reason @ Reason::SegmentIndex) => {
+                return Ok(Some(Self::lost(index, true, reason, bytes)));
+            }
+            HeaderVerdict::Newer => return Ok(Some(Self::lost(index, true, Reason::Version, bytes))),
             HeaderVerdict::Foreign => (None, Reason::Magic),
             HeaderVerdict::Corrupt(reason) => (None, reason),
         };
@@ -104,6 +109,7 @@ impl SalvageSegment {
         let created_ts_ns = known.map_or(u64_at(&header, 32), |header: SegmentHeader| header.created_ts_ns);
         Ok(Some(Self {
             index,
+            is_hot: true,
             source: Source::Hot { file, bytes, window: Vec::new(), first: 0 },
             seal,
             // A guard that holds proves also the time it was made with.
@@ -123,17 +129,20 @@ impl SalvageSegment {
             Err(segment::Error::Corrupt(corruption)) if corruption.reason != Reason::SegmentIndex => {
                 match FrozenSegment::open_without_header(directory, index)? {
                     Some(segment) => (segment, Some(corruption.reason)),
-                    None => return Ok(Some(Self::lost(index, corruption.reason, 0))),
+                    None => return Ok(Some(Self::lost(index, false, corruption.reason, 0))),
                 }
             }
-            Err(segment::Error::Corrupt(corruption)) => return Ok(Some(Self::lost(index, corruption.reason, 0))),
-            Err(segment::Error::Newer { .. }) => return Ok(Some(Self::lost(index, Reason::Version, 0))),
-            Err(segment::Error::Refused { .. }) => return Ok(Some(Self::lost(index, Reason::FileKind, 0))),
+            Err(segment::Error::Corrupt(corruption)) => {
+                return Ok(Some(Self::lost(index, false, corruption.reason, 0)));
+            }
+            Err(segment::Error::Newer { .. }) => return Ok(Some(Self::lost(index, false, Reason::Version, 0))),
+            Err(segment::Error::Refused { .. }) => return Ok(Some(Self::lost(index, false, Reason::FileKind, 0))),
         };
         let header_holds = reason.is_none();
         let created_ts_ns = segment.header().created_ts_ns;
         Ok(Some(Self {
             index,
+            is_hot: false,
             seal: header_holds.then_some(*segment.seal()),
             guards: header_holds.then_some(GuardContext { segment_index: index, created_ts_ns }),
             header_holds,

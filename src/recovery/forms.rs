@@ -1,0 +1,80 @@
+//! A segment that is there in both forms: its recorder ended between the rename of the `.wal.lz4` and the retiring of the `.wal`, or
+//! somebody brought one back.
+//!
+//! The `.wal` counts if it verifies whole, else the `.wal.lz4` if that does; else the segment is corrupt. The recorder's opening
+//! settles it by the same rule. A strict reader does not read the `.wal` twice for that: it begins with it, and where it meets
+//! damage goes over to the `.wal.lz4`, from its start, for all events up to the last one given are passed over anyway.
+//!
+//! A `.wal` that is retired under a reader is cut while it is read, which looks like damage; then it has no name any more.
+
+use std::io;
+use std::sync::Arc;
+
+use super::error::Error;
+use super::segment_reader::{Before, SegmentReader};
+use crate::format::{SegmentName, SegmentNameKind};
+use crate::segment::{self, Corruption, verify_frozen, verify_hot};
+use crate::storage::{Access, Directory, Place};
+use crate::telemetry::{ReaderCount, ReaderTelemetry};
+
+/// Opens the `.wal.lz4` of a segment whose `.wal` is damaged as `hot` says.
+///
+/// # Errors
+/// `hot` when there is no `.wal.lz4`; [`BothForms`](crate::format::Reason::BothForms) when that does not verify either;
+/// [`Error::NotFound`] when neither file is there any more; the system's.
+pub(super) fn open_frozen_instead(
+    directory: &Arc<dyn Directory>,
+    telemetry: &ReaderTelemetry,
+    index: u32,
+    before: Before,
+    hot: Box<Corruption>,
+) -> Result<SegmentReader, Error> {
+    let retired = !has_hot(&**directory, index)?;
+    match verify_frozen(&**directory, index) {
+        Ok(()) => {}
+        Err(segment::Error::Io(error)) if error.source.kind() == io::ErrorKind::NotFound => {
+            return Err(if retired { retired_before(index) } else { Error::Corrupt(hot) });
+        }
+        Err(segment::Error::Corrupt(frozen)) if !retired => return Err(hot.in_both_forms(&frozen).into()),
+        Err(error) => return Err(error.into()),
+    }
+    if !retired {
+        telemetry.count_checksum_failure(hot.reason);
+        telemetry.count(ReaderCount::FormSwitches, 1);
+    }
+    SegmentReader::open(directory, telemetry, index, false, before)
+}
+
+/// Whether the `.wal` of a segment that is there in both forms is the one to salvage: it is whole, or the other is not either.
+///
+/// # Errors
+/// The system's.
+pub(super) fn salvage_hot(directory: &dyn Directory, telemetry: &ReaderTelemetry, index: u32) -> Result<bool, Error> {
+    let damage = |verified| match verified {
+        Ok(()) => Ok(None),
+        Err(segment::Error::Io(error)) if error.source.kind() != io::ErrorKind::NotFound => Err(Error::Io(error)),
+        Err(error) => Ok(Some(error)),
+    };
+    let Some(hot) = damage(verify_hot(directory, index))? else { return Ok(true) };
+    if damage(verify_frozen(directory, index))?.is_some() {
+        return Ok(true);
+    }
+    if let segment::Error::Corrupt(corruption) = hot {
+        telemetry.count_checksum_failure(corruption.reason);
+        telemetry.count(ReaderCount::FormSwitches, 1);
+    }
+    Ok(false)
+}
+
+/// A segment that is not there any more.
+pub(super) fn retired_before(index: u32) -> Error {
+    Error::NotFound(format!("segment {index} was retired before it was read"))
+}
+
+fn has_hot(directory: &dyn Directory, index: u32) -> Result<bool, Error> {
+    let name = SegmentName::new(index, SegmentNameKind::Hot).to_string();
+    match directory.open_file(&name, Access::Read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        other => Ok(other.at("open", directory.path(), &name).map(|_| true)?),
+    }
+}
