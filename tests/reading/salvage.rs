@@ -338,3 +338,49 @@ fn sound_logs_and_live_ones_have_no_range() {
     drop(writer);
     manager.shutdown().unwrap();
 }
+
+/// Under a salvaging reader that has given some of a `.wal`, it is frozen and retired: cut while it is open.
+#[test]
+fn a_wal_retired_under_the_reader_is_no_range() {
+    let forms = vec![Form::Hot; 4];
+    for given in [10, 3_000] {
+        let dir = TempDir::new("salvage-retired");
+        let last = write_mixed(dir.path(), &forms, 40);
+        let mut reader = Salvager::open(dir.path(), 0).unwrap();
+        let mut next = 1;
+        let mut read_to = |reader: &mut Salvager, end: u64| {
+            while next <= end {
+                match reader.next().unwrap() {
+                    Item::Event(event) => assert_eq!(event.event_id, next),
+                    other => panic!("event {next}: {other:?}"),
+                }
+                next += 1;
+            }
+        };
+        read_to(&mut reader, given);
+        let (hot, leaving) = (dir.path().join(name_of(0, Form::Hot)), dir.path().join("FS.00000000.del"));
+        let frozen = form_of(&fs::read(&hot).unwrap(), 40, Form::ManyFrames);
+        fs::write(dir.path().join(name_of(0, Form::ManyFrames)), frozen).unwrap();
+        fs::rename(&hot, &leaving).unwrap();
+        fs::OpenOptions::new().write(true).open(&leaving).unwrap().set_len(64).unwrap();
+        read_to(&mut reader, last);
+        assert_eq!(reader.next().unwrap(), Item::End);
+    }
+    // Retired and not frozen: the rest of it is a range.
+    let dir = TempDir::new("salvage-gone");
+    let last = write_mixed(dir.path(), &forms, 40);
+    let mut reader = Salvager::open(dir.path(), 0).unwrap();
+    assert!(matches!(reader.next().unwrap(), Item::Event(_)));
+    let hot = dir.path().join(name_of(0, Form::Hot));
+    fs::OpenOptions::new().write(true).open(&hot).unwrap().set_len(64).unwrap();
+    fs::remove_file(&hot).unwrap();
+    let (mut events, mut gaps) = (1, vec![]);
+    loop {
+        match reader.next().unwrap() {
+            Item::Event(event) => events = event.event_id,
+            Item::Gap(gap) => gaps.push((gap.segment, gap.id_after)),
+            Item::End => break,
+        }
+    }
+    assert_eq!((events, gaps), (last, vec![(0, 40 * 256 + 1)]));
+}

@@ -10,6 +10,7 @@
 
 mod block;
 mod measured;
+mod search;
 mod segment;
 
 use std::collections::VecDeque;
@@ -256,14 +257,28 @@ impl Salvager {
         match segment.step(&*self.directory)? {
             Step::Block(block) => Ok(self.take(index, &block)),
             Step::Unreadable { end, reason } => {
-                let begin = Geometry::block_offset(index) as u64;
-                let length = u64::from(end - index) * BLOCK_BYTES as u64;
-                self.lose(begin, length, true, reason);
-                self.chain = None;
+                self.lose_blocks(index, end, reason);
+                Ok(true)
+            }
+            Step::Cut => {
+                // Frozen and retired, it is there in its new form; cut under its name, it is read as it is now.
+                let (of, end) = (segment.index, segment.block_count);
+                if !self.reopen(of)?
+                    && let Some(gone) = &mut self.segment
+                {
+                    gone.block = end;
+                    self.lose_blocks(index, end, Reason::FileSize);
+                }
                 Ok(true)
             }
             Step::End => self.leave(),
         }
+    }
+
+    fn lose_blocks(&mut self, begin: u32, end: u32, reason: Reason) {
+        let length = u64::from(end - begin) * BLOCK_BYTES as u64;
+        self.lose(Geometry::block_offset(begin) as u64, length, true, reason);
+        self.chain = None;
     }
 
     /// Takes what a block holds; `false` when it reaches above the durable limit.
@@ -420,19 +435,6 @@ impl Salvager {
         Ok(false)
     }
 
-    /// Whether a segment holds events, or may.
-    fn is_in_use(&self, index: u32) -> bool {
-        let unknown = Before { last_event_id: 0, link: None };
-        let opened =
-            SegmentReader::open(&self.directory, &self.telemetry, index, self.catalog.hot.contains(&index), unknown);
-        match opened.and_then(|mut segment| segment.first_event_id()) {
-            Ok(Some(first)) => self.limit.is_none_or(|limit| first <= limit),
-            Ok(None) => false,
-            // A prepared segment's header always holds: what does not, was more.
-            Err(_) => true,
-        }
-    }
-
     /// A segment by the names seen last, in the form that counts; frozen since, it is opened in its new form. `None`: it was retired.
     fn open_segment(&self, catalog: &Catalog, index: u32) -> Result<Option<SalvageSegment>, Error> {
         let begin = Moment::now();
@@ -459,10 +461,10 @@ impl Salvager {
         }
     }
 
-    /// Opens the segment anew and goes back to its last event. One that was retired stays as it is, at its end.
-    fn reopen(&mut self, index: u32) -> Result<(), Error> {
+    /// Opens the segment anew and goes back to its last event. One that was retired stays as it is, at its end: `false`.
+    fn reopen(&mut self, index: u32) -> Result<bool, Error> {
         self.catalog = Catalog::read(&*self.directory)?;
-        let Some(mut segment) = self.open_segment(&self.catalog, index)? else { return Ok(()) };
+        let Some(mut segment) = self.open_segment(&self.catalog, index)? else { return Ok(false) };
         self.pending.clear();
         segment.go_to(self.resume.block)?;
         let exact = segment.block == self.resume.block;
@@ -470,29 +472,6 @@ impl Salvager {
         self.chain = if segment.block == 0 { Some(0) } else { self.resume.chain.filter(|_| exact) };
         self.last = if exact { self.resume.last } else { 0 };
         self.segment = Some(segment);
-        Ok(())
-    }
-
-    /// The segment to begin with; one that cannot be read is spoken for by the next.
-    fn find(&self, catalog: &Catalog, target: Target) -> Result<Option<u32>, Error> {
-        let indices: Vec<u32> = catalog.indices().into_iter().collect();
-        let unknown = Before { last_event_id: 0, link: None };
-        let first = |from: usize| {
-            indices[from..].iter().find_map(|&index| {
-                let opened =
-                    SegmentReader::open(&self.directory, &self.telemetry, index, catalog.hot.contains(&index), unknown);
-                opened.and_then(|mut segment| segment.may_begin(target)).ok().flatten()
-            })
-        };
-        let Some(&oldest) = indices.first() else { return Ok(None) };
-        if target == Target::Id(0) {
-            return Ok(Some(oldest));
-        }
-        let places: Vec<usize> = (0..indices.len()).collect();
-        let place = places.partition_point(|&place| first(place).unwrap_or(false));
-        if let (0, Target::Id(event_id), 1.., Some(false)) = (place, target, oldest, first(0)) {
-            return Err(Error::NotFound(format!("event {event_id} is older than the oldest one kept")));
-        }
-        Ok(Some(indices[place.saturating_sub(1)]))
+        Ok(true)
     }
 }

@@ -50,6 +50,8 @@ pub(super) enum Step {
         end: u32,
         reason: Reason,
     },
+    /// The file was cut since it was opened: damaged by somebody, or retired.
+    Cut,
     End,
 }
 
@@ -182,6 +184,10 @@ impl SalvageSegment {
                     window.clear();
                     window.resize(READ_BLOCKS * BLOCK_BYTES, 0);
                     let read = file.read_up_to(window, offset).at("read", directory.path(), &name)?;
+                    if (read as u64) < (*bytes - offset).min(window.len() as u64) {
+                        window.clear();
+                        return Ok(Step::Cut);
+                    }
                     // A block that the file does not hold whole reads on in zeros.
                     window.truncate(read.next_multiple_of(BLOCK_BYTES).max(BLOCK_BYTES));
                     window[read.min(READ_BLOCKS * BLOCK_BYTES)..].fill(0);

@@ -1,0 +1,42 @@
+//! Which segments there are to salvage, and where to begin.
+
+use super::{Before, Error, Salvager, SegmentReader, Target};
+use crate::segment::Catalog;
+
+impl Salvager {
+    /// Whether a segment holds events, or may.
+    pub(super) fn is_in_use(&self, index: u32) -> bool {
+        let unknown = Before { last_event_id: 0, link: None };
+        let opened =
+            SegmentReader::open(&self.directory, &self.telemetry, index, self.catalog.hot.contains(&index), unknown);
+        match opened.and_then(|mut segment| segment.first_event_id()) {
+            Ok(Some(first)) => self.limit.is_none_or(|limit| first <= limit),
+            Ok(None) => false,
+            // A prepared segment's header always holds: what does not, was more.
+            Err(_) => true,
+        }
+    }
+
+    /// The segment to begin with; one that cannot be read is spoken for by the next.
+    pub(super) fn find(&self, catalog: &Catalog, target: Target) -> Result<Option<u32>, Error> {
+        let indices: Vec<u32> = catalog.indices().into_iter().collect();
+        let unknown = Before { last_event_id: 0, link: None };
+        let first = |from: usize| {
+            indices[from..].iter().find_map(|&index| {
+                let opened =
+                    SegmentReader::open(&self.directory, &self.telemetry, index, catalog.hot.contains(&index), unknown);
+                opened.and_then(|mut segment| segment.may_begin(target)).ok().flatten()
+            })
+        };
+        let Some(&oldest) = indices.first() else { return Ok(None) };
+        if target == Target::Id(0) {
+            return Ok(Some(oldest));
+        }
+        let places: Vec<usize> = (0..indices.len()).collect();
+        let place = places.partition_point(|&place| first(place).unwrap_or(false));
+        if let (0, Target::Id(event_id), 1.., Some(false)) = (place, target, oldest, first(0)) {
+            return Err(Error::NotFound(format!("event {event_id} is older than the oldest one kept")));
+        }
+        Ok(Some(indices[place.saturating_sub(1)]))
+    }
+}
