@@ -48,6 +48,8 @@ pub(super) struct StageEvidence {
     pub(super) directory: Option<Arc<dyn Directory>>,
     /// Where that is.
     pub(super) path: Option<PathBuf>,
+    /// The record that points there.
+    pub(super) record: Option<StageRecord>,
     /// Its Live slots by segment.
     pub(super) slots: BTreeMap<u32, SlotEvidence>,
     /// The record says open in this boot, and nothing is there.
@@ -120,6 +122,7 @@ impl StageEvidence {
         evidence.read_slots(log, &record, &*directory)?;
         evidence.directory = Some(directory);
         evidence.path = Some(path);
+        evidence.record = Some(record);
         Ok(evidence)
     }
 
