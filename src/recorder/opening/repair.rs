@@ -447,7 +447,7 @@ impl Repair<'_> {
             for block in first..last {
                 let place = Geometry::block_offset(block) - begin;
                 let bytes = &mut window[place..place + BLOCK_BYTES];
-                dirty |= mender.mend(block, bytes).at("read", path, "the stage")?;
+                dirty |= mender.mend(block, bytes)?;
             }
             if dirty {
                 file.write_all_at(window, begin as u64).at("write", path, name)?;

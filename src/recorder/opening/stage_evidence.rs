@@ -14,7 +14,7 @@ use crate::format::{Geometry, Id128, PAGE_BYTES, STAGE_DIRECTORY, STAGE_FILE};
 use crate::recorder::config::Config;
 use crate::recorder::error::Error;
 use crate::storage::{
-    Access, ControlPage, Directory, File, LivePage, Place, STAGE_RECORD_BYTES, StageRecord, is_slot_name,
+    self, Access, ControlPage, Directory, File, LivePage, Place, STAGE_RECORD_BYTES, StageRecord, is_slot_name,
     read_small_file, stage_directory_name,
 };
 
@@ -23,6 +23,9 @@ use crate::storage::{
 pub(super) struct SlotEvidence {
     pub(super) page: LivePage,
     pub(super) file: Box<dyn File>,
+    /// Where it is, for messages.
+    pub(super) directory: PathBuf,
+    pub(super) name: String,
 }
 
 impl SlotEvidence {
@@ -35,9 +38,12 @@ impl SlotEvidence {
     }
 
     /// Reads part of the image.
-    pub(super) fn read(&self, buffer: &mut [u8], offset: usize) -> io::Result<()> {
-        let read = self.file.read_up_to(buffer, (PAGE_BYTES + offset) as u64)?;
-        if read == buffer.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    pub(super) fn read(&self, buffer: &mut [u8], offset: usize) -> Result<(), storage::Error> {
+        let read = match self.file.read_up_to(buffer, (PAGE_BYTES + offset) as u64) {
+            Ok(read) if read < buffer.len() => Err(io::ErrorKind::UnexpectedEof.into()),
+            other => other.map(drop),
+        };
+        read.at("read", &self.directory, &self.name)
     }
 }
 
@@ -135,13 +141,13 @@ impl StageEvidence {
                 continue;
             }
             any = true;
-            let name = name.to_string_lossy();
+            let name = name.to_string_lossy().into_owned();
             let file = directory.open_file(&name, Access::Read).at("open", path, &name)?;
             let page = match ControlPage::read(&*file).at("read", path, &name)? {
                 ControlPage::Free => continue,
                 ControlPage::UnknownLayout(layout) => {
                     return Err(Error::Newer {
-                        path: path.join(&*name),
+                        path: path.join(&name),
                         what: format!("stage layout {layout} is not known"),
                     });
                 }
@@ -163,7 +169,8 @@ impl StageEvidence {
             }
             self.foreign |= foreign;
             // Two slots for one segment cannot be; neither is believed then.
-            self.disagrees |= self.slots.insert(page.segment_index, SlotEvidence { page, file }).is_some();
+            let slot = SlotEvidence { page, file, directory: path.to_path_buf(), name };
+            self.disagrees |= self.slots.insert(slot.page.segment_index, slot).is_some();
         }
         if self.disagrees {
             self.slots.clear();

@@ -289,7 +289,7 @@ impl Surveyor<'_> {
         let mut staged = vec![0; BLOCK_BYTES];
         let mut last_event_id = scan.last_event_id;
         for block in 0..count.div_ceil(EVENTS_PER_BLOCK) {
-            slot.read(&mut staged, Geometry::block_offset(block)).at("read", self.directory.path(), "the stage")?;
+            slot.read(&mut staged, Geometry::block_offset(block))?;
             let filed = blocks.block(block).at("read", self.directory.path(), &name)?;
             let events = staged[BLOCK_HEADER_BYTES..].as_chunks::<EVENT_BYTES>().0;
             let filed = filed[BLOCK_HEADER_BYTES..].as_chunks::<EVENT_BYTES>().0;
