@@ -30,11 +30,12 @@ pub(super) struct SlotEvidence {
 
 impl SlotEvidence {
     /// Events the page claims, held to its geometry and its file; `None` when the claim is impossible.
-    pub(super) fn count(&self, geometry: Geometry) -> Option<u32> {
-        let count = u32::try_from(self.page.published).ok().filter(|&count| count <= geometry.capacity())?;
-        let bytes = self.file.attributes().ok()?.bytes;
+    pub(super) fn count(&self, geometry: Geometry) -> Result<Option<u32>, storage::Error> {
+        let count = u32::try_from(self.page.published).ok().filter(|&count| count <= geometry.capacity());
+        let Some(count) = count.filter(|_| self.page.num_blocks == geometry.num_blocks()) else { return Ok(None) };
+        let bytes = self.file.attributes().at("stat", &self.directory, &self.name)?.bytes;
         let needed = (PAGE_BYTES + Geometry::end_offset(count)) as u64;
-        (self.page.num_blocks == geometry.num_blocks() && bytes >= needed).then_some(count)
+        Ok((bytes >= needed).then_some(count))
     }
 
     /// Reads part of the image.
