@@ -450,6 +450,9 @@ impl Repair<'_> {
                 dirty |= mender.mend(block, bytes)?;
             }
             if dirty {
+                // A page whose write-back failed still knows where its block was to be. Written again in this state, it is synced to
+                // a block that ext4 goes on to hold for unwritten: it reads as zeros as soon as the page is gone.
+                file.drop_cache(begin as u64..end as u64);
                 file.write_all_at(window, begin as u64).at("write", path, name)?;
                 file.sync_data().at("sync", path, name)?;
             }

@@ -69,8 +69,8 @@ impl Freezer {
         remove_if_there(directory, &frozen)?;
         directory.rename_new(&temp, &frozen).at("rename", path, &temp)?;
         directory.sync().at("sync directory", path, "")?;
-        file.drop_cache();
-        segment.file.drop_cache();
+        file.drop_cache(0..u64::MAX);
+        segment.file.drop_cache(0..u64::MAX);
         Ok(())
     }
 

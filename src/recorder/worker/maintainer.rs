@@ -72,7 +72,7 @@ impl SegmentMaintainer {
         segment.file.write_all_at(&segment.first_page, 0).at("write", path, &name)?;
         segment.file.sync_data().at("sync", path, &name)?;
         segment.file.set_len(segment.geometry.segment_bytes() as u64).at("cut", path, &name)?;
-        segment.file.drop_cache();
+        segment.file.drop_cache(0..u64::MAX);
         Ok(())
     }
 
