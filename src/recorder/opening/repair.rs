@@ -230,7 +230,8 @@ impl Repair<'_> {
         self.report.cut_reason = torn.reason;
         self.report.bytes_cut += torn.bytes as u64;
         match self.move_aside(&name) {
-            Err(error) if error.is_no_space() => {
+            // A sync that finds no space is a failed sync, and then the file may have moved.
+            Err(error) if error.is_no_space() && !error.operation.starts_with("sync") => {
                 let file = self.directory().open_file(&name, Access::WriteDirect).at(
                     "open",
                     self.directory().path(),
