@@ -27,7 +27,7 @@ STATES ?= 1000000
 SEED ?=
 MESSAGES ?=
 
-.PHONY: help run tools test check header bench bench-telemetry kill9 power library examples-c compilers clean
+.PHONY: help run tools test check header bench bench-telemetry kill9 power sites faults library examples-c compilers clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -78,6 +78,12 @@ kill9: ## N=1000: kill a recorder at random moments that many times (SEED=)
 
 power: ## STATES=1000000: that many simulated power cuts (SEED=)
 	WALREC_POWER_STATES=$(STATES) $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --test power_cut -- --nocapture
+
+sites: ## a recorder killed at every call that changes something, before and after it, while recovering too (SEED=)
+	WALREC_SITES=all $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --test sites -- --nocapture killed traced controls
+
+faults: ## every error at every call, once and for ever; a sync error that a real file system reports once (SEED=)
+	WALREC_FAULTS=all $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --test sites -- --nocapture errors reported poison controls
 
 bench: compilers library ## build and run the benchmark of the append path
 	@mkdir -p $(TARGET)/benches-c
