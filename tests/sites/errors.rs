@@ -14,6 +14,7 @@
 //! An error that is told names the file, or its directory, and the number. Of a fault that stays, any of its calls may be told.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Instant;
 
 use super::case::{Case, Site, When};
@@ -92,7 +93,7 @@ fn may_end(case: &Case, ended: Ended, status: i32) -> bool {
         "EINTR" | "SHORT" => ended == Ended::Well,
         // A small file is not written again.
         "EAGAIN" if case.when == When::Once => {
-            ended == Ended::Well || refused_with(E_IO) || (ended == Ended::Unclosed && case.site.name.ends_with(".tmp"))
+            ended == Ended::Well || refused_with(E_IO) || (ended == Ended::Unclosed && case.site.name.contains(".tmp"))
         }
         _ if sync => {
             let status_is_right = refused_with(if space { E_NOSPACE } else { E_IO });
@@ -144,7 +145,7 @@ fn print(rows: &BTreeMap<(String, String, When), Row>) {
     for ((call, what, when), (sites, reached, ends)) in rows {
         let mut line = format!("  {call:<10} {what:<7} {when:<5} {sites:>5} {reached:>7} |");
         for (_, ended) in ENDS {
-            line.push_str(&format!(" {:>7}", ends.get(&ended).copied().unwrap_or(0)));
+            let _ = write!(line, " {:>7}", ends.get(&ended).copied().unwrap_or(0));
         }
         toolchain::announce(&line);
     }

@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::case::{Case, SCENARIOS, Site};
@@ -57,11 +57,7 @@ impl Stand {
     }
 
     fn child(&self, role: &str, scenario: &str, work: &Path) -> Command {
-        self.under(Command::new(&self.child), role, scenario, work)
-    }
-
-    /// The child by a command of its own, or at the end of another's.
-    fn under(&self, mut command: Command, role: &str, scenario: &str, work: &Path) -> Command {
+        let mut command = Command::new(&self.child);
         command.arg(role).arg(scenario).arg(work);
         command
     }
@@ -76,8 +72,8 @@ impl Stand {
             }
             strace.arg(format!("-EWALREC_FAULT_RECORD={}", record.display()));
         }
-        strace.arg(&self.child);
-        self.under(strace, "alone", scenario, work)
+        strace.arg(&self.child).arg("alone").arg(scenario).arg(work);
+        strace
     }
 
     /// What puts the shim in front of the library.
@@ -151,7 +147,7 @@ impl Stand {
                 scope.spawn(|| {
                     while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let played = self.play(case);
-                        each.lock().unwrap()(case, played);
+                        each.lock().unwrap_or_else(PoisonError::into_inner)(case, played);
                     }
                 });
             }

@@ -4,6 +4,7 @@
 //! are reached by the shim alone (see `kills`), which this holds to be complete.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
@@ -175,7 +176,7 @@ fn killed_by_strace() {
                 }
                 let _ = fs::remove_dir_all(&work);
                 if !killed || !all {
-                    by_call.push_str(&format!(" {call} {},", n - u64::from(!killed)));
+                    let _ = write!(by_call, " {call} {},", n - u64::from(!killed));
                     break;
                 }
                 n += 1;
