@@ -31,7 +31,7 @@ ROUNDS ?= 5
 SEED ?=
 MESSAGES ?=
 
-.PHONY: help run tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold
+.PHONY: help run tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -88,6 +88,12 @@ reading: ## MB=2000 FOLLOW_SECONDS=60: memory of reading a log that large; a fol
 
 bounded: ## EVENTS=50000000: that many through a log of 8 hot and 16 cold segments, freezing and not in turns (ROUNDS=5)
 	WALREC_TEST_EVENTS=$(EVENTS) WALREC_TEST_ROUNDS=$(ROUNDS) $(CARGO) test --locked --test bounded -- --nocapture
+
+sites: ## a recorder killed at every call that changes something, before and after it, while recovering too (SEED=)
+	WALREC_SITES=all $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --test sites -- --nocapture killed traced controls
+
+faults: ## every error at every call, once and for ever; a sync error that a real file system reports once (SEED=)
+	WALREC_FAULTS=all $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --test sites -- --nocapture errors reported poison controls
 
 bench: compilers library ## build and run the benchmark of the append path
 	@mkdir -p $(TARGET)/benches-c

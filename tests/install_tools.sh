@@ -9,6 +9,7 @@ declare -A required=([g++]=g++ [gcc]=gcc [make]=make [nm]=binutils [readelf]=bin
 declare -A wanted=(
     [lz4]=lz4
     [strace]=strace
+    [mkfs.ext4]=e2fsprogs [filefrag]=e2fsprogs [losetup]=mount [fallocate]=util-linux
 )
 
 missing_of() {

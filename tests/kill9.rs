@@ -11,6 +11,8 @@
 //! killed while appending, events that only the stage had must be found: otherwise the killer was too slow to prove
 //! anything.
 
+#[path = "c/random.rs"]
+mod random;
 #[path = "c/toolchain.rs"]
 #[allow(dead_code, reason = "shared with c_face.rs, which uses more of it")]
 mod toolchain;
@@ -22,6 +24,8 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use random::{Random, number_from};
 
 /// Cycles before a new directory is taken.
 const CYCLES_OF_A_LOG: u64 = 20;
@@ -54,22 +58,13 @@ const TARGETS: [Target; 6] = [
     Target { name: "replaying", phase: REPLAYING, delay_us: 10_000, weight: 1 },
 ];
 
-/// splitmix64.
-struct Random(u64);
+/// What the parent draws.
+trait Draws {
+    fn target(&mut self) -> &'static Target;
+    fn delay(&mut self, most_us: u64) -> Duration;
+}
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
+impl Draws for Random {
     fn target(&mut self) -> &'static Target {
         let mut at = self.below(TARGETS.iter().map(|target| target.weight).sum());
         for target in &TARGETS {
@@ -85,13 +80,6 @@ impl Random {
     fn delay(&mut self, most_us: u64) -> Duration {
         let scale = self.below(4);
         Duration::from_micros(self.below(1 + (most_us >> (2 * scale))))
-    }
-}
-
-fn number_from(variable: &str, default: u64) -> u64 {
-    match std::env::var(variable) {
-        Ok(text) => text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error}")),
-        Err(_) => default,
     }
 }
 

@@ -81,6 +81,8 @@ pub(crate) struct Shared {
     flushing: CachePadded<AtomicBool>,
     /// Which workers are waiting for space.
     pub(crate) no_space: AtomicU32,
+    /// What was put off last.
+    put_off: Mutex<String>,
     /// Everything up to this id is wanted durable now.
     sync_target: AtomicU64,
     /// Nothing that holds this event or a later one is deleted; 0 for none.
@@ -131,6 +133,7 @@ impl Shared {
             closing: AtomicBool::new(false),
             flushing: CachePadded::default(),
             no_space: AtomicU32::new(0),
+            put_off: Mutex::default(),
             sync_target: AtomicU64::new(0),
             retention_floor,
             oldest_hot: AtomicU32::new(0),
@@ -336,10 +339,16 @@ impl Shared {
         self.wake_waiting();
     }
 
+    /// The last thing for which there was no space.
+    pub(crate) fn no_space_cause(&self) -> String {
+        self.put_off.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Notes that a worker found no space, once for each time it runs out, or that it found some again.
     pub(crate) fn set_no_space(&self, worker: u32, what: Option<&str>) {
         match what {
             Some(what) => {
+                what.clone_into(&mut self.put_off.lock().unwrap_or_else(PoisonError::into_inner));
                 if self.no_space.fetch_or(worker, Ordering::AcqRel) & worker == 0 {
                     self.config
                         .log

@@ -25,6 +25,7 @@ mod stage_record;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -230,8 +231,8 @@ pub trait File: Send + Sync + fmt::Debug {
     /// # Errors
     /// The system's; after one, nothing is known to be durable, whatever a later call says.
     fn sync_data(&self) -> io::Result<()>;
-    /// Tells the system that the file's pages will not be read soon; a hint.
-    fn drop_cache(&self);
+    /// Takes the file's clean pages in this range out of the page cache; a hint.
+    fn drop_cache(&self, range: Range<u64>);
     /// Maps the first `bytes` of the file, shared; they must be there. The mapping outlives the file object.
     ///
     /// # Errors

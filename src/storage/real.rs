@@ -6,6 +6,7 @@
 
 use std::ffi::{CStr, CString, OsString};
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -396,9 +397,12 @@ impl File for RealFile {
         call(|| i64::from(unsafe { libc::fdatasync(self.raw()) })).map(drop)
     }
 
-    fn drop_cache(&self) {
+    fn drop_cache(&self, range: Range<u64>) {
+        let begin = libc::off_t::try_from(range.start).unwrap_or(libc::off_t::MAX);
+        // 0 means to the end of the file.
+        let len = libc::off_t::try_from(range.end - range.start).unwrap_or(0);
         // SAFETY: the descriptor is open; the call is a hint.
-        unsafe { libc::posix_fadvise(self.raw(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        unsafe { libc::posix_fadvise(self.raw(), begin, len, libc::POSIX_FADV_DONTNEED) };
     }
 
     fn map(&self, bytes: usize) -> io::Result<Mapping> {

@@ -118,16 +118,17 @@ pub struct Outcome {
 /// Runs a program to its end, or kills it at the limit. Its output goes through a file: a pipe could be held open by a
 /// child of it.
 pub fn run(program: &Path, arguments: &[&Path], output: &Path, limit: Duration) -> Outcome {
+    run_command(Command::new(program).args(arguments), output, limit)
+}
+
+/// As [`run`], with more than arguments to it.
+pub fn run_command(command: &mut Command, output: &Path, limit: Duration) -> Outcome {
+    let program = PathBuf::from(command.get_program());
     let fail = |what: &str, error: std::io::Error| -> ! { panic!("{}: {what}: {error}", program.display()) };
     let file = File::create(output).unwrap_or_else(|error| fail("create the output file", error));
     let same = file.try_clone().unwrap_or_else(|error| fail("share the output file", error));
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(file)
-        .stderr(same)
-        .spawn()
-        .unwrap_or_else(|error| fail("start", error));
+    let mut child =
+        command.stdin(Stdio::null()).stdout(file).stderr(same).spawn().unwrap_or_else(|error| fail("start", error));
     let begin = Instant::now();
     let mut late = false;
     let status = loop {

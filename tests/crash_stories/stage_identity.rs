@@ -76,6 +76,38 @@ fn another_stage_dir_at_the_next_open_loses_nothing() {
     println!("another stage_dir: seed {seed}: {from_stage} events came from the old stage, none lost");
 }
 
+/// Killed at each change that such an open makes: the one after it finds the old stage all the same, and takes it away.
+#[test]
+fn an_old_stage_elsewhere_is_never_forgotten() {
+    let seed = first_seed();
+    let mut left_behind = 0;
+    for operation in 0.. {
+        let story = format!("seed {seed}: killed at change {operation}");
+        let machine = SimulatedSystem::new(seed);
+        machine.mount_memory("/ram1");
+        killed_as(&machine, &config());
+        machine.set_crash_at(machine.operations() + operation);
+        let opened = Recorder::open_as(&machine, LOG, &in_directory("/ram1"));
+        let whole = opened.is_ok() && !machine.is_off();
+        let after = machine.snapshot().process_crash();
+        drop(opened);
+        left_behind += u64::from(!after.list(MEMORY).unwrap().is_empty());
+        let recorder = Recorder::open_as(&after, LOG, &in_directory("/ram1")).unwrap();
+        assert_eq!(recorder.flags() & (OpenFlags::STAGE_MISSING | OpenFlags::STAGE_SET_ASIDE), 0, "{story}");
+        goes_on(&after, LOG, recorder, LAST, &story);
+        for memory in [MEMORY, "/ram1"] {
+            assert_eq!(after.list(memory), Some(vec![]), "{story}: left in {memory}");
+        }
+        if whole {
+            println!(
+                "another stage_dir: seed {seed}: killed at {operation} changes, {left_behind} times with the old stage there"
+            );
+            assert!(left_behind > 5, "the old stage was in no danger");
+            return;
+        }
+    }
+}
+
 /// The control: without the stage that `walrec.stage` names, those events are gone, and the open says so.
 #[test]
 fn an_emptied_memory_is_told() {

@@ -1,13 +1,12 @@
 //! Mends the blocks of one segment in memory: adds what only the stage has, guards it, finalizes what is full.
 
-use std::io;
-
 use super::plan::Surveyed;
 use super::stage_evidence::StageEvidence;
 use crate::format::{
     BLOCK_HEADER_BYTES, BlockContext, BlockHeader, BlockState, EVENT_BYTES, EVENTS_PER_BLOCK, FLAG_GUARDS, Geometry,
     GuardContext, judge_block, put,
 };
+use crate::recorder::error::Error;
 
 /// What a rebuilt segment ends with.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +31,7 @@ pub(super) struct Mender<'a> {
 
 impl Mender<'_> {
     /// Mends a block in memory; whether it must be written.
-    pub(super) fn mend(&mut self, block: u32, bytes: &mut [u8]) -> io::Result<bool> {
+    pub(super) fn mend(&mut self, block: u32, bytes: &mut [u8]) -> Result<bool, Error> {
         let context = BlockContext {
             block_index: block,
             previous_last_id: self.last_event_id,
@@ -80,11 +79,12 @@ impl Mender<'_> {
     }
 
     /// Copies the events of slots `begin..end` from the stage into the block, with new guards.
-    fn take_from_stage(&self, begin: u32, end: u32, bytes: &mut [u8]) -> io::Result<()> {
+    fn take_from_stage(&self, begin: u32, end: u32, bytes: &mut [u8]) -> Result<(), Error> {
         if begin == end {
             return Ok(());
         }
-        let slot = self.evidence.slots.get(&self.segment.index).ok_or(io::ErrorKind::NotFound)?;
+        let missing = || Error::Failed("the stage no longer has what the survey found in it".into());
+        let slot = self.evidence.slots.get(&self.segment.index).ok_or_else(missing)?;
         let place = |slot: u32| BLOCK_HEADER_BYTES + (slot % EVENTS_PER_BLOCK) as usize * EVENT_BYTES;
         let range = place(begin)..place(end - 1) + EVENT_BYTES;
         slot.read(&mut bytes[range.clone()], Geometry::event_offset(begin))?;

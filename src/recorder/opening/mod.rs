@@ -10,6 +10,7 @@
 //! | salvaged segments moved, markers first | a marker, and the segment to be moved again |
 //! | accepted events rewritten and synced | the same accepted events, more of them from the files |
 //! | segments sealed | a sealed segment instead of one to be walked |
+//! | an old stage at another place closed and removed | a `closed` record, and what is left of that stage, to be removed |
 //! | `walrec.id`, slots set Free, `walrec.stage` replaced | the old incarnation, or the new one with nothing in its stage |
 //! | slots given out | a stage that continues the files |
 
@@ -89,7 +90,7 @@ pub fn open_stepped(system: Arc<dyn System>, path: &Path, config: &Config) -> Re
 
     let stage = stage_place::build(&log, id, &evidence, config, geometry, &mut report)?;
     let incarnation = log.system.random_id().at("random bytes", path, "")?;
-    let closing = stage_place::record(&log, &stage, incarnation, &evidence, outcome.next_index)?;
+    let closing = stage_place::record(&log, &stage, incarnation, outcome.next_index)?;
     let identity = StageIdentity { boot: log.boot, incarnation, directory: log.attributes.identity };
     let durable = outcome.durable;
     let telemetry = Telemetry::new(stage.slots().len());

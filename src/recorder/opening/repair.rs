@@ -230,7 +230,8 @@ impl Repair<'_> {
         self.report.cut_reason = torn.reason;
         self.report.bytes_cut += torn.bytes as u64;
         match self.move_aside(&name) {
-            Err(error) if error.is_no_space() => {
+            // A sync that finds no space is a failed sync, and then the file may have moved.
+            Err(error) if error.is_no_space() && !error.operation.starts_with("sync") => {
                 let file = self.directory().open_file(&name, Access::WriteDirect).at(
                     "open",
                     self.directory().path(),
@@ -447,9 +448,12 @@ impl Repair<'_> {
             for block in first..last {
                 let place = Geometry::block_offset(block) - begin;
                 let bytes = &mut window[place..place + BLOCK_BYTES];
-                dirty |= mender.mend(block, bytes).at("read", path, "the stage")?;
+                dirty |= mender.mend(block, bytes)?;
             }
             if dirty {
+                // A page whose write-back failed still knows where its block was to be. Written again in this state, it is synced to
+                // a block that ext4 goes on to hold for unwritten: it reads as zeros as soon as the page is gone.
+                file.drop_cache(begin as u64..end as u64);
                 file.write_all_at(window, begin as u64).at("write", path, name)?;
                 file.sync_data().at("sync", path, name)?;
             }

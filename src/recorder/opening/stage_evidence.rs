@@ -15,7 +15,7 @@ use crate::recorder::config::Config;
 use crate::recorder::error::Error;
 use crate::segment::HotSegment;
 use crate::storage::{
-    Access, ControlPage, Directory, File, LivePage, Place, STAGE_RECORD_BYTES, StageRecord, is_slot_name,
+    self, Access, ControlPage, Directory, File, LivePage, Place, STAGE_RECORD_BYTES, StageRecord, is_slot_name,
     read_small_file, stage_directory_name,
 };
 
@@ -24,21 +24,28 @@ use crate::storage::{
 pub(super) struct SlotEvidence {
     pub(super) page: LivePage,
     pub(super) file: Box<dyn File>,
+    /// Where it is, for messages.
+    pub(super) directory: PathBuf,
+    pub(super) name: String,
 }
 
 impl SlotEvidence {
     /// Events the page claims, held to its geometry and its file; `None` when the claim is impossible.
-    pub(super) fn count(&self, geometry: Geometry) -> Option<u32> {
-        let count = u32::try_from(self.page.published).ok().filter(|&count| count <= geometry.capacity())?;
-        let bytes = self.file.attributes().ok()?.bytes;
+    pub(super) fn count(&self, geometry: Geometry) -> Result<Option<u32>, storage::Error> {
+        let count = u32::try_from(self.page.published).ok().filter(|&count| count <= geometry.capacity());
+        let Some(count) = count.filter(|_| self.page.num_blocks == geometry.num_blocks()) else { return Ok(None) };
+        let bytes = self.file.attributes().at("stat", &self.directory, &self.name)?.bytes;
         let needed = (PAGE_BYTES + Geometry::end_offset(count)) as u64;
-        (self.page.num_blocks == geometry.num_blocks() && bytes >= needed).then_some(count)
+        Ok((bytes >= needed).then_some(count))
     }
 
     /// Reads part of the image.
-    pub(super) fn read(&self, buffer: &mut [u8], offset: usize) -> io::Result<()> {
-        let read = self.file.read_up_to(buffer, (PAGE_BYTES + offset) as u64)?;
-        if read == buffer.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    pub(super) fn read(&self, buffer: &mut [u8], offset: usize) -> Result<(), storage::Error> {
+        let read = match self.file.read_up_to(buffer, (PAGE_BYTES + offset) as u64) {
+            Ok(read) if read < buffer.len() => Err(io::ErrorKind::UnexpectedEof.into()),
+            other => other.map(drop),
+        };
+        read.at("read", &self.directory, &self.name)
     }
 }
 
@@ -49,6 +56,8 @@ pub(super) struct StageEvidence {
     pub(super) directory: Option<Arc<dyn Directory>>,
     /// Where that is.
     pub(super) path: Option<PathBuf>,
+    /// The record that points there.
+    pub(super) record: Option<StageRecord>,
     /// Its Live slots by segment.
     pub(super) slots: BTreeMap<u32, SlotEvidence>,
     /// The record says open in this boot, and nothing is there.
@@ -121,6 +130,7 @@ impl StageEvidence {
         evidence.read_slots(log, &record, &*directory)?;
         evidence.directory = Some(directory);
         evidence.path = Some(path);
+        evidence.record = Some(record);
         Ok(evidence)
     }
 
@@ -133,13 +143,13 @@ impl StageEvidence {
                 continue;
             }
             any = true;
-            let name = name.to_string_lossy();
+            let name = name.to_string_lossy().into_owned();
             let file = directory.open_file(&name, Access::Read).at("open", path, &name)?;
             let page = match ControlPage::read(&*file).at("read", path, &name)? {
                 ControlPage::Unused | ControlPage::Free { .. } => continue,
                 ControlPage::UnknownLayout(layout) => {
                     return Err(Error::Newer {
-                        path: path.join(&*name),
+                        path: path.join(&name),
                         what: format!("stage layout {layout} is not known"),
                     });
                 }
@@ -161,7 +171,8 @@ impl StageEvidence {
             }
             self.foreign |= foreign;
             // Two slots for one segment cannot be; neither is believed then.
-            self.disagrees |= self.slots.insert(page.segment_index, SlotEvidence { page, file }).is_some();
+            let slot = SlotEvidence { page, file, directory: path.to_path_buf(), name };
+            self.disagrees |= self.slots.insert(slot.page.segment_index, slot).is_some();
         }
         if self.disagrees {
             self.slots.clear();

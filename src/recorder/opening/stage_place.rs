@@ -37,6 +37,11 @@ pub(super) fn build(
         }
     };
     set_aside(log, evidence, config, report)?;
+    let parent = config.stage_dir.as_deref().unwrap_or(Path::new(DEFAULT_PARENT));
+    // One that is not there is told when the stage is made.
+    if let Ok(parent) = log.system.absolute_path(parent) {
+        leave_old(log, &parent.join(stage_directory_name(id)), evidence)?;
+    }
     let stage = place(log, id, evidence, config, geometry, report)?;
     if !stage.is_locked_in_memory() {
         report.flags |= OpenFlags::NOT_LOCKED_IN_MEMORY;
@@ -44,6 +49,20 @@ pub(super) fn build(
     // Nothing in the pool is of use any more: every recovered event is durable in the files.
     stage.slots().iter().for_each(storage::Slot::set_free);
     Ok(stage)
+}
+
+/// A stage that is not where the new one is to be goes before that is made: every recovered event is durable in the files. Its record
+/// first, as after a clean close: the next open finds what a `closed` line names. What no line names would lie in memory until the
+/// machine stops.
+fn leave_old(log: &LockedLog, wanted: &Path, evidence: &StageEvidence) -> Result<(), Error> {
+    match (&evidence.path, &evidence.record) {
+        // Another log's stays; set aside, it has gone already.
+        (Some(old), Some(record)) if old != wanted && !evidence.foreign => {
+            StageRecord { open: false, ..record.clone() }.write(&*log.directory)?;
+            Ok(remove_stage(&*log.system, old)?)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A stage of another opening keeps what it has under another name, as long as the machine runs.
@@ -196,12 +215,11 @@ impl StageClosing {
     }
 }
 
-/// Makes the new opening durable, then takes an old pool at another place away.
+/// Makes the new opening durable.
 pub(super) fn record(
     log: &LockedLog,
     stage: &Stage,
     incarnation: Id128,
-    evidence: &StageEvidence,
     first_empty_index: u32,
 ) -> Result<StageClosing, storage::Error> {
     let path = stage.directory().path();
@@ -209,10 +227,5 @@ pub(super) fn record(
     let recorded = if own { STAGE_DIRECTORY.into() } else { path.to_path_buf() };
     let record = StageRecord { open: true, incarnation, boot: log.boot, path: recorded };
     record.write(&*log.directory)?;
-    match &evidence.path {
-        // Set aside, it has gone already; another log's stays.
-        Some(old) if old != path && !evidence.foreign => remove_stage(&*log.system, old)?,
-        _ => {}
-    }
     Ok(StageClosing { record, first_empty_index })
 }

@@ -226,7 +226,7 @@ impl Surveyor<'_> {
                 return Ok(Some(index));
             };
             let first_event_id =
-                if scan.end_slot > 0 { scan.first_event_id } else { self.first_in_stage(index, slots) };
+                if scan.end_slot > 0 { scan.first_event_id } else { self.first_in_stage(index, slots)? };
             found.push(Surveyed {
                 index,
                 header: segment.header,
@@ -265,7 +265,7 @@ impl Surveyor<'_> {
         let Some(slot) = self.evidence.slots.get(&index).filter(|_| self.use_stage) else { return Ok(Some(from_file)) };
         let fits = slot.page.created_ts_ns == segment.header.created_ts_ns
             && slot.page.num_blocks == segment.geometry.num_blocks();
-        let Some(count) = slot.count(segment.geometry).filter(|_| fits) else { return Ok(None) };
+        let Some(count) = slot.count(segment.geometry)?.filter(|_| fits) else { return Ok(None) };
         if count > 0 && slot.page.previous_last_event_id != previous_last_id {
             // Something is missing between the files and this slot: it continues nothing.
             return Ok(Some(from_file));
@@ -293,7 +293,7 @@ impl Surveyor<'_> {
         let mut staged = vec![0; BLOCK_BYTES];
         let mut last_event_id = scan.last_event_id;
         for block in 0..count.div_ceil(EVENTS_PER_BLOCK) {
-            slot.read(&mut staged, Geometry::block_offset(block)).at("read", self.directory.path(), "the stage")?;
+            slot.read(&mut staged, Geometry::block_offset(block))?;
             let filed = blocks.block(block).at("read", self.directory.path(), &name)?;
             let events = staged[BLOCK_HEADER_BYTES..].as_chunks::<EVENT_BYTES>().0;
             let filed = filed[BLOCK_HEADER_BYTES..].as_chunks::<EVENT_BYTES>().0;
@@ -314,10 +314,12 @@ impl Surveyor<'_> {
         Ok(Some((count.max(scan.end_slot), last_event_id)))
     }
 
-    fn first_in_stage(&self, index: u32, slots: u32) -> u64 {
+    fn first_in_stage(&self, index: u32, slots: u32) -> Result<u64, Error> {
         let mut id = [0; 8];
-        let read = self.evidence.slots.get(&index).map(|slot| slot.read(&mut id, Geometry::event_offset(0)));
-        if slots > 0 && matches!(read, Some(Ok(()))) { u64::from_le_bytes(id) } else { 0 }
+        if let Some(slot) = self.evidence.slots.get(&index).filter(|_| slots > 0) {
+            slot.read(&mut id, Geometry::event_offset(0))?;
+        }
+        Ok(u64::from_le_bytes(id))
     }
 
     /// The table at the top of this file.

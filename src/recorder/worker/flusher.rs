@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{WorkerError, may_retry_write};
+use super::{CLOSE_PAUSE, CLOSE_TRIES, WorkerError, may_retry_write};
 use crate::format::{
     BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockHeader, EVENT_BYTES, EVENTS_PER_BLOCK, FLAG_GUARDS, Geometry, GuardContext,
     MetaPosition, PAGE_BYTES, Seal, is_zero, u64_at,
@@ -92,22 +92,30 @@ impl Worker for SegmentFlusher {
     }
 
     fn on_close(&mut self) -> Result<(), WorkerError> {
+        let mut tries = 0;
         while !self.shared.is_poisoned() {
             if self.round(true)? > 0 {
+                tries = 0;
                 continue;
             }
             if self.is_drained() {
                 return Ok(());
             }
-            let no_space = self.shared.no_space.load(Ordering::Acquire);
-            if no_space & (NO_SPACE_FLUSHER | NO_SPACE_SEALING) != 0 {
-                return Err(WorkerError::Broken(
-                    "no space to finish the last segments; the stage keeps what is not durable",
-                ));
-            }
-            // Only the maintainer's ring can be in the way here.
+            // If no write was put off, only the maintainer's ring can be in the way here.
             self.shared.bells.maintain.ring();
-            std::thread::yield_now();
+            let no_space = self.shared.no_space.load(Ordering::Acquire);
+            if no_space & (NO_SPACE_FLUSHER | NO_SPACE_SEALING) == 0 {
+                std::thread::yield_now();
+                continue;
+            }
+            if tries == CLOSE_TRIES {
+                let why = self.shared.no_space_cause();
+                return Err(WorkerError::NoSpace(format!(
+                    "no space to finish the last segments; the stage keeps what is not durable: {why}"
+                )));
+            }
+            tries += 1;
+            std::thread::sleep(CLOSE_PAUSE);
         }
         Ok(())
     }
@@ -235,10 +243,7 @@ impl SegmentFlusher {
         let begun = Moment::now();
         match self.write(slot, front, begin, end) {
             Err(error) if may_retry_write(&error) => {
-                let no_space = error.is_no_space().then(|| error.to_string());
-                if let Some(text) = no_space {
-                    shared.set_no_space(NO_SPACE_FLUSHER, Some(&text));
-                }
+                shared.set_no_space(NO_SPACE_FLUSHER, Some(&error.to_string()));
                 shared.telemetry.count(Count::WriteRetries, 1);
                 // The headers made so far stay in the stage; the next try writes the same range again.
                 return Ok(false);

@@ -82,8 +82,8 @@ impl Freezer {
         remove_if_there(directory, &frozen)?;
         directory.rename_new(&temp, &frozen).at("rename", path, &temp)?;
         directory.sync().at("sync directory", path, "")?;
-        file.drop_cache();
-        segment.file.drop_cache();
+        file.drop_cache(0..u64::MAX);
+        segment.file.drop_cache(0..u64::MAX);
         Ok(bytes)
     }
 
@@ -130,16 +130,17 @@ impl Freezer {
             Some(_) => FrozenReader::new(file),
         };
         let differs = |what: &str| FreezeError::Unfit(format!("{}: after compression {what}", segment.name));
+        let unread = |error: io::Error| FreezeError::Unfit(format!("{temp}: read: {error}"));
         let Some(seal) = segment.header.seal else { return Err(differs("it is not sealed")) };
         for part in Parts::of(seal.block_count) {
             let content = read_part(segment, &mut self.content, part)?;
             let decoded = &mut self.decoded[..part.bytes];
-            let read = decoder.read_up_to(decoded).map_err(|error| differs(&error.to_string()))?;
+            let read = decoder.read_up_to(decoded).map_err(unread)?;
             if read != part.bytes || decoded != content {
                 return Err(differs("it decodes to other bytes"));
             }
         }
-        let rest = decoder.read_up_to(&mut self.decoded[..1]).map_err(|error| differs(&error.to_string()))?;
+        let rest = decoder.read_up_to(&mut self.decoded[..1]).map_err(unread)?;
         if rest > 0 {
             return Err(differs("it decodes to more bytes"));
         }

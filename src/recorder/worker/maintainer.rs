@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::upkeep::Upkeep;
-use super::{WorkerError, may_retry_write};
+use super::{CLOSE_PAUSE, CLOSE_TRIES, WorkerError, may_retry_write};
 use crate::format::{PAGE_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName, SegmentNameKind};
 use crate::recorder::config::LogLevel;
 use crate::recorder::lifecycle::WrittenSegment;
@@ -51,9 +51,7 @@ impl SegmentMaintainer {
         let begin = Moment::now();
         match self.close(&segment) {
             Err(error) if may_retry_write(&error) && error.operation == "write" => {
-                if error.is_no_space() {
-                    self.shared.set_no_space(NO_SPACE_SEALING, Some(&error.to_string()));
-                }
+                self.shared.set_no_space(NO_SPACE_SEALING, Some(&error.to_string()));
                 self.waiting = Some(segment);
                 Ok(0)
             }
@@ -79,7 +77,7 @@ impl SegmentMaintainer {
         segment.file.write_all_at(&self.page, 0).at("write", path, &name)?;
         segment.file.sync_data().at("sync", path, &name)?;
         segment.file.set_len(segment.geometry.segment_bytes() as u64).at("cut", path, &name)?;
-        segment.file.drop_cache();
+        segment.file.drop_cache(0..u64::MAX);
         Ok(())
     }
 
@@ -119,9 +117,19 @@ impl Worker for SegmentMaintainer {
     }
 
     fn on_close(&mut self) -> Result<(), WorkerError> {
-        while !self.shared.is_poisoned() && self.close_next()? > 0 {}
-        if self.waiting.is_some() {
-            return Err(WorkerError::Broken("no space to seal the last segment; the next open seals it"));
+        let mut tries = 0;
+        while !self.shared.is_poisoned() && (self.close_next()? > 0 || self.waiting.is_some()) {
+            if self.waiting.is_none() {
+                continue;
+            }
+            if tries == CLOSE_TRIES {
+                let why = self.shared.no_space_cause();
+                return Err(WorkerError::NoSpace(format!(
+                    "no space to seal the last segment; the next open seals it: {why}"
+                )));
+            }
+            tries += 1;
+            std::thread::sleep(CLOSE_PAUSE);
         }
         // What the pool's segments can leave to do: one to freeze and one to delete each. A log that was found with many more keeps
         // them for the next time.

@@ -14,8 +14,14 @@ pub(crate) use meta_coordinator::MetaCoordinator;
 pub(crate) use preparer::{PreparerStart, SegmentPreparer};
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::storage;
+
+/// How often a write that was put off is tried again at the close, which must not wait for a disk for ever.
+const CLOSE_TRIES: u32 = 10;
+/// Between two such tries.
+const CLOSE_PAUSE: Duration = Duration::from_millis(2);
 
 /// Why a worker gave up; its recorder is poisoned with this text.
 #[derive(Debug)]
@@ -24,6 +30,8 @@ pub(crate) enum WorkerError {
     Io(storage::Error),
     /// A rule of this library does not hold.
     Broken(&'static str),
+    /// At the close, a write that was put off could still not be done.
+    NoSpace(String),
 }
 
 impl fmt::Display for WorkerError {
@@ -31,6 +39,7 @@ impl fmt::Display for WorkerError {
         match self {
             Self::Io(error) => error.fmt(out),
             Self::Broken(text) => out.write_str(text),
+            Self::NoSpace(text) => out.write_str(text),
         }
     }
 }
@@ -46,6 +55,7 @@ impl From<WorkerError> for crate::recorder::Error {
         match error {
             WorkerError::Io(error) => Self::Io(error),
             WorkerError::Broken(text) => Self::Failed(text.into()),
+            WorkerError::NoSpace(text) => Self::Failed(text),
         }
     }
 }

@@ -30,6 +30,7 @@ mod world;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -312,7 +313,7 @@ impl File for SimulatedFile {
         self.changing()?.sync_data(self.inode, &self.path)
     }
 
-    fn drop_cache(&self) {}
+    fn drop_cache(&self, _range: Range<u64>) {}
 
     fn map(&self, bytes: usize) -> io::Result<Mapping> {
         let mut world = self.changing()?;
