@@ -60,7 +60,7 @@ static inline void check_heard(struct heard *h, int line, const char *part, int 
         if (strstr(at, part) != NULL && at[0] - '0' <= level)
             found = 1;
     }
-    check_done++;
+    check_count(&check_done);
     if (!found)
         check_fail(__FILE__, line, "no message of level %d holds \"%s\"; all messages:\n%s", level, part,
                    h->text);
