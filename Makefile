@@ -26,8 +26,9 @@ N ?= 1000
 STATES ?= 1000000
 SEED ?=
 MESSAGES ?=
+PREEMPTIONS ?= 3
 
-.PHONY: help run tools test check header bench bench-telemetry kill9 power library examples-c compilers clean
+.PHONY: help run tools test check header bench bench-telemetry kill9 power races library examples-c compilers clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -78,6 +79,9 @@ kill9: ## N=1000: kill a recorder at random moments that many times (SEED=)
 
 power: ## STATES=1000000: that many simulated power cuts (SEED=)
 	WALREC_POWER_STATES=$(STATES) $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --test power_cut -- --nocapture
+
+races: tools ## leaks and races: models, Miri, TSan, ASan, UBSan, valgrind (PREEMPTIONS=3)
+	WALREC_RACES=1 WALREC_MODEL_PREEMPTIONS=$(PREEMPTIONS) $(CARGO) test --locked --test races -- --nocapture --test-threads 1
 
 bench: compilers library ## build and run the benchmark of the append path
 	@mkdir -p $(TARGET)/benches-c

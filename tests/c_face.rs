@@ -145,7 +145,7 @@ fn loaded() {
 #[test]
 fn every_subject_is_run() {
     // These have a test of their own.
-    let own = ["hot_path", "kill9_child", "loaded"];
+    let own = ["hot_path", "kill9_child", "loaded", "faulty"];
     let directory = toolchain::project().join("tests/c");
     let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     for entry in entries.filter_map(Result::ok) {

@@ -8,6 +8,7 @@ declare -A required=([g++]=g++ [gcc]=gcc [make]=make [nm]=binutils [readelf]=bin
 # Without these some tests say that they did not run. Command and Debian package.
 declare -A wanted=(
     [strace]=strace
+    [valgrind]=valgrind
 )
 
 missing_of() {

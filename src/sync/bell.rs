@@ -44,8 +44,8 @@ mod tests {
 
 #[cfg(loom)]
 mod models {
-    use super::super::modelled::{Weakened, fails, holds};
     use super::*;
+    use crate::sync::modelled::{Weakened, fails, holds};
     use crate::sync::primitives::{Arc, AtomicBool};
     use std::sync::atomic::Ordering;
 

@@ -61,8 +61,8 @@ impl Current {
 
 #[cfg(loom)]
 mod models {
-    use super::super::modelled::{Weakened, fails, holds};
     use super::*;
+    use crate::sync::modelled::{Weakened, fails, holds};
     use crate::sync::primitives::Arc;
     use crate::sync::published::publish;
     use crate::sync::spsc_ring;

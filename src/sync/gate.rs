@@ -70,8 +70,8 @@ impl Gate {
 
 #[cfg(loom)]
 mod models {
-    use super::super::modelled::{Weakened, fails, holds};
     use super::*;
+    use crate::sync::modelled::{Weakened, fails, holds};
     use crate::sync::primitives::Arc;
 
     /// The walker raises and moves its stop while others shut the gate.

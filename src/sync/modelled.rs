@@ -91,6 +91,26 @@ impl AtomicU64 {
     }
 }
 
+/// A value that threads hand to each other without an atomic; loom looks whether they do.
+pub(crate) struct HandedOver<T>(SharedCell<T>);
+
+#[allow(unsafe_code, reason = "loom ends a model whose threads are in each other's way")]
+impl<T: Copy> HandedOver<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(SharedCell::new(value))
+    }
+
+    pub(crate) fn get(&self) -> T {
+        // SAFETY: nobody writes meanwhile, or loom ends the model before this is reached.
+        self.0.with(|value| unsafe { *value })
+    }
+
+    pub(crate) fn set(&self, value: T) {
+        // SAFETY: as above.
+        self.0.with_mut(|old| unsafe { *old = value });
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 

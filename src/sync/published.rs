@@ -29,8 +29,8 @@ pub fn published(count: &AtomicU64, last_id: &AtomicU64, id_at: impl Fn(u64) -> 
 
 #[cfg(loom)]
 mod models {
-    use super::super::modelled::{SharedCell, Weakened, fails, holds};
     use super::*;
+    use crate::sync::modelled::{HandedOver, Weakened, fails, holds};
     use crate::sync::primitives::Arc;
 
     const IDS: [u64; 2] = [10, 20];
@@ -39,7 +39,7 @@ mod models {
         count: AtomicU64,
         last_id: AtomicU64,
         durable: AtomicU64,
-        bodies: [SharedCell<u64>; 2],
+        bodies: [HandedOver<u64>; 2],
         ids: [AtomicU64; 2],
     }
 
@@ -49,15 +49,14 @@ mod models {
                 count: AtomicU64::default(),
                 last_id: AtomicU64::default(),
                 durable: AtomicU64::default(),
-                bodies: [SharedCell::new(0), SharedCell::new(0)],
+                bodies: [HandedOver::new(0), HandedOver::new(0)],
                 ids: Default::default(),
             })
         }
 
         fn append(&self) {
             for (place, id) in IDS.into_iter().enumerate() {
-                // SAFETY: above the count, the publisher's.
-                self.bodies[place].with_mut(|body| unsafe { *body = id });
+                self.bodies[place].set(id);
                 self.ids[place].store(id, Ordering::Relaxed);
                 publish(&self.count, &self.last_id, id);
             }
@@ -67,9 +66,7 @@ mod models {
         fn flush(&self, published: impl Fn(&Self) -> u64) {
             let count = published(self);
             for place in 0..count as usize {
-                // SAFETY: below the count, nobody writes.
-                let body = self.bodies[place].with(|body| unsafe { *body });
-                assert_eq!(body, IDS[place], "model: published before it was there");
+                assert_eq!(self.bodies[place].get(), IDS[place], "model: published before it was there");
             }
             if let Some(last) = count.checked_sub(1) {
                 self.durable.store(IDS[last as usize], Ordering::Release);

@@ -276,8 +276,8 @@ mod tests {
 
 #[cfg(loom)]
 mod models {
-    use super::super::modelled::{Weakened, fails, holds};
     use super::*;
+    use crate::sync::modelled::{Weakened, fails, holds};
     use crate::sync::watermark::Watermark;
 
     /// As the flusher: raises the mark when it is wanted.

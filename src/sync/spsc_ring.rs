@@ -186,8 +186,8 @@ mod tests {
 
 #[cfg(loom)]
 mod models {
-    use super::super::modelled::{Weakened, fails, holds};
     use super::*;
+    use crate::sync::modelled::{Weakened, fails, holds};
 
     /// Three values through a ring of two places: each place is used again, or given up with a value in it.
     fn pass_on(taken: usize) {

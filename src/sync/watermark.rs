@@ -74,22 +74,22 @@ impl Watermark {
 
 #[cfg(loom)]
 mod models {
-    use super::super::modelled::{SharedCell, Weakened, fails, holds};
     use super::*;
     use crate::sync::gate::Gate;
+    use crate::sync::modelled::{HandedOver, Weakened, fails, holds};
     use crate::sync::primitives::{Arc, AtomicUsize};
 
     struct Parts {
         watermark: Watermark,
         gate: Gate,
         stop: AtomicUsize,
-        disk: SharedCell<u64>,
+        disk: HandedOver<u64>,
     }
 
     impl Parts {
         fn new() -> Arc<Self> {
             let (watermark, gate, stop) = (Watermark::new(0), Gate::default(), AtomicUsize::new(9));
-            Arc::new(Self { watermark, gate, stop, disk: SharedCell::new(0) })
+            Arc::new(Self { watermark, gate, stop, disk: HandedOver::new(0) })
         }
 
         /// As a caller of sync; whether the mark was reached.
@@ -97,15 +97,13 @@ mod models {
             let reached = || self.watermark.get() >= 1;
             self.watermark.wait(None, || reached() || self.gate.is_poisoned());
             if reached() {
-                // SAFETY: written before the mark was raised, and never again.
-                assert_eq!(self.disk.with(|disk| unsafe { *disk }), 1, "model: the mark is ahead of what it tells of");
+                assert_eq!(self.disk.get(), 1, "model: the mark is ahead of what it tells of");
             }
             reached()
         }
 
         fn write(&self) {
-            // SAFETY: nobody reads it below the mark.
-            self.disk.with_mut(|disk| unsafe { *disk = 1 });
+            self.disk.set(1);
         }
     }
 

@@ -327,6 +327,7 @@ static void *sync_until_closed(void *argument)
             s->wrong++;
         if (status != WALREC_OK || last == 2000)
             return NULL;
+        pause_us(20);
     }
 }
 
