@@ -46,6 +46,7 @@ fn a_life_of_a_log() {
         recorder.writer.commit().unwrap();
     }
     assert_eq!(recorder.manager.meta_state().unwrap().last_event_id, 500);
+    recorder.step(WorkerKind::Preparer);
     recorder.writer.rotate().unwrap();
     recorder.settle();
     recorder.append(501..=LAST, PRICE);
