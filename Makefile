@@ -30,8 +30,9 @@ FOLLOW_SECONDS ?= 60
 ROUNDS ?= 5
 SEED ?=
 MESSAGES ?=
+PREEMPTIONS ?= 3
 
-.PHONY: help run tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults
+.PHONY: help run tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -94,6 +95,9 @@ sites: ## a recorder killed at every call that changes something, before and aft
 
 faults: ## every error at every call, once and for ever; a sync error that a real file system reports once (SEED=)
 	WALREC_FAULTS=all $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --test sites -- --nocapture errors reported poison controls
+
+races: tools ## leaks and races: models, Miri, TSan, ASan, UBSan, valgrind (PREEMPTIONS=3)
+	WALREC_RACES=1 WALREC_MODEL_PREEMPTIONS=$(PREEMPTIONS) $(CARGO) test --locked --test races -- --nocapture --test-threads 1
 
 bench: compilers library ## build and run the benchmark of the append path
 	@mkdir -p $(TARGET)/benches-c

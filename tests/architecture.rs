@@ -46,6 +46,7 @@ const FILES_WITH_UNSAFE: &[(&str, &str)] = &[
     ("src/storage/simulated/disk.rs", "copies from and to simulated mappings"),
     ("src/storage/simulated/tests.rs", "writes through a simulated mapping"),
     ("src/storage/stage.rs", "atomics and slices over mapped memory"),
+    ("src/sync/modelled.rs", "values that models hand over"),
     ("src/sync/runner.rs", "signals, thread names and pins"),
     ("src/sync/spsc_ring.rs", "slots handed over by two positions"),
     ("src/telemetry/clock.rs", "the time stamp counter"),

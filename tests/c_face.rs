@@ -26,13 +26,18 @@ enum Place {
 }
 
 fn run_program(program: &Path, name: &str, place: Place) {
+    run_with(program, name, place, &[]);
+}
+
+fn run_with(program: &Path, name: &str, place: Place, more: &[&Path]) {
     if place == Place::SharedMemory && !is_tmpfs("/dev/shm") {
         toolchain::announce(&format!("SKIP {name}: NOT run with the log in shared memory, /dev/shm is no tmpfs here"));
         return;
     }
     let work = toolchain::fresh_directory(name, place == Place::SharedMemory);
     let output = toolchain::build_directory().join(format!("{name}.out"));
-    let outcome = toolchain::run(program, &[&work], &output, LIMIT);
+    let arguments: Vec<&Path> = std::iter::once(&*work).chain(more.iter().copied()).collect();
+    let outcome = toolchain::run(program, &arguments, &output, LIMIT);
     for line in outcome.text.lines().filter(|line| line.starts_with("SKIP") || line.starts_with("FIGURE")) {
         toolchain::announce(line);
     }
@@ -97,6 +102,8 @@ subjects! {
     shutdown: "shutdown", Disk;
     shutdown_on_tmpfs: "shutdown", SharedMemory;
     fork: "fork", Disk;
+    processes: "processes", Disk;
+    processes_on_tmpfs: "processes", SharedMemory;
     reader: "reader", Disk;
     reader_on_tmpfs: "reader", SharedMemory;
     salvage: "salvage", Disk;
@@ -125,11 +132,22 @@ fn hot_path() {
     run_program(&program, "hot_path", Place::Disk);
 }
 
+/// Loaded by dlopen, and every way to end; see tests/c/loaded.c.
+#[test]
+fn loaded() {
+    let _shared = MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let library = toolchain::library_directory().join("libwalrec.so");
+    let program = toolchain::build_directory().join("loaded");
+    toolchain::link("loaded", &program, &["-ldl"], &[]);
+    run_with(&program, "loaded", Place::Disk, &[&library]);
+}
+
 /// A file in tests/c that no test runs would be forgotten.
 #[test]
 fn every_subject_is_run() {
     // These have a test of their own.
-    let own = ["hot_path", "kill9_child", "bounded", "fault_child", "fault_shim", "poison", "sync_once"];
+    let own =
+        ["hot_path", "kill9_child", "bounded", "fault_child", "fault_shim", "poison", "sync_once", "loaded", "faulty"];
     let directory = toolchain::project().join("tests/c");
     let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     for entry in entries.filter_map(Result::ok) {

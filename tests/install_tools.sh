@@ -10,6 +10,7 @@ declare -A wanted=(
     [lz4]=lz4
     [strace]=strace
     [mkfs.ext4]=e2fsprogs [filefrag]=e2fsprogs [losetup]=mount [fallocate]=util-linux
+    [valgrind]=valgrind
 )
 
 missing_of() {

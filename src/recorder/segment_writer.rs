@@ -18,6 +18,7 @@ use super::error::AppendError;
 use super::lifecycle::{ActiveSegment, PreparedSegment, Progress, SlotNumber};
 use super::shared::{Cursor, Shared};
 use crate::format::{EVENT_BYTES, EVENTS_PER_BLOCK, Event, Geometry};
+use crate::sync::{Current, publish};
 use crate::telemetry::{Consumer, Count, Moment, Producer, Sampler, Timing};
 
 /// How far ahead of the cursor lines are fetched for writing, in bytes.
@@ -91,14 +92,15 @@ impl SegmentWriter {
     unsafe fn store(&mut self, next: *mut u8, event: &Event) {
         let from: *const u64 = (&raw const *event).cast();
         let to: *mut u64 = next.cast();
-        // SAFETY: both sides are 64 bytes, aligned to 8. Volatile keeps eight scalar loads and stores: the event was
-        // most likely written a moment ago in smaller pieces.
+        // SAFETY: both sides are 64 bytes, aligned to 8. Volatile keeps eight scalar loads: the event was most likely written a moment
+        // ago in smaller pieces. Atomic keeps the stores scalar too, and is for those who look at an id while the slot is used again.
         unsafe {
             prefetch_for_write(next.wrapping_add(PREFETCH_BYTES));
             for word in 0..WORDS - 1 {
-                to.add(word).write_volatile(from.add(word).read_volatile());
+                AtomicU64::from_ptr(to.add(word)).store(from.add(word).read_volatile(), Ordering::Relaxed);
             }
-            to.add(WORDS - 1).write_volatile(from.add(WORDS - 1).read_volatile() & LAST_WORD_WITHOUT_GUARD);
+            let last_word = from.add(WORDS - 1).read_volatile() & LAST_WORD_WITHOUT_GUARD;
+            AtomicU64::from_ptr(to.add(WORDS - 1)).store(last_word, Ordering::Relaxed);
             self.publish(next, event.event_id);
         }
     }
@@ -112,12 +114,8 @@ impl SegmentWriter {
         let cursor = self.cursor.as_ptr();
         // SAFETY: the cursor's plain fields are this thread's; `published` points into the active slot.
         unsafe {
-            let published = &*(*cursor).published;
-            // Release: partner of the acquire loads of the flusher and of recovery; the body comes first.
-            published.store(published.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+            publish(&*(*cursor).published, &(*cursor).last_event_id, event_id);
             (*cursor).next = next.wrapping_add(EVENT_BYTES);
-            // Release: partner of the acquire in `Shared::last_event_id`.
-            (*cursor).last_event_id.store(event_id, Ordering::Release);
         }
     }
 
@@ -173,10 +171,9 @@ impl SegmentWriter {
         self.check_state()?;
         let next = self.make_room()?;
         #[cfg(feature = "telemetry")]
-        if self.sampler.is_due(next.addr()) {
-            // It is the commit that is timed: it meets the stop again.
-            // SAFETY: as in `append`. The event has not passed the stop, so a drop to 0 in between is not undone.
-            unsafe { (*self.cursor.as_ptr()).end.store(next.addr(), Ordering::SeqCst) };
+        if let Some(place) = self.place.filter(|_| self.sampler.is_due(next.addr())) {
+            // It is the commit that is timed: it meets the stop again. `make_room` has let stores pass to the block's end.
+            self.shared.move_end(place.block_end, next.addr());
         }
         Ok(next)
     }
@@ -340,14 +337,11 @@ impl SegmentWriter {
     fn raise_end(&mut self) -> Result<*mut u8, AppendError> {
         let Some(place) = self.place else { return Err(AppendError::Backpressure) };
         // SAFETY: as in `append`.
-        let (next, end) = unsafe { ((*self.cursor.as_ptr()).next, &(*self.cursor.as_ptr()).end) };
-        // SeqCst on both sides: either the poisoner's drop comes after this store, or its word is seen here.
-        end.store(self.sampler.stop(next.addr(), place.block_end), Ordering::SeqCst);
-        if let Err(error) = self.check_usable() {
-            end.store(0, Ordering::SeqCst);
-            return Err(error);
+        let next = unsafe { (*self.cursor.as_ptr()).next };
+        if self.shared.raise_end(self.sampler.stop(next.addr(), place.block_end)) {
+            return Ok(next);
         }
-        Ok(next)
+        self.check_usable().and(Err(AppendError::Failed))
     }
 
     /// Puts the cursor on event slot `event_slot` of the segment in `slot`.
@@ -373,6 +367,7 @@ impl SegmentWriter {
         let begin = Moment::now();
         let prepared = self.take_prepared()?;
         let slot = prepared.slot;
+        Current::before_reuse();
         let last_event_id = self.shared.last_event_id();
         self.shared.slot(slot).previous_last_event_id().store(last_event_id, Ordering::Release);
         self.shared.telemetry.set_events_before(slot.0, || self.shared.events_appended());
@@ -452,11 +447,8 @@ impl SegmentWriter {
     fn begin_sample(&mut self, next: *mut u8) -> Option<Moment> {
         let place = self.place.filter(|_| self.sampler.is_due(next.addr()))?;
         self.sampler.pass(next.addr());
-        // SAFETY: as in `append`.
-        let end = unsafe { &(*self.cursor.as_ptr()).end };
-        let stop = self.sampler.stop(next.addr(), place.block_end);
-        // SeqCst: it may only replace the stop it moves, never a drop to 0. `raise_end` has just let stores pass to the block's end.
-        let _ = end.compare_exchange(place.block_end, stop, Ordering::SeqCst, Ordering::SeqCst);
+        // `raise_end` has just let stores pass to the block's end.
+        self.shared.move_end(place.block_end, self.sampler.stop(next.addr(), place.block_end));
         Some(Moment::exact())
     }
 
@@ -473,12 +465,12 @@ impl SegmentWriter {
 /// baseline, though every 64-bit processor takes it, older ones as a no-op.
 #[inline(always)]
 fn prefetch_for_write(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: a prefetch of any address is a hint and never faults.
     unsafe {
         std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = address;
 }
 

@@ -1,15 +1,15 @@
 //! What the append thread, the workers and the other callers of one recorder share.
 //!
 //! Invariants:
-//! 1. `durable` is stored by the flusher alone, only after the sync that covers it succeeded, and only grows.
+//! 1. `durable` is raised by the flusher alone, only after the sync that covers it succeeded, and only grows.
 //! 2. Poison is for good: the word is set once, the first cause is kept, and nothing is durable after it.
-//! 3. The cursor's `end` may be dropped to 0 by anyone; only the append thread's slow path raises it, and then reads the
-//!    poison and closing words again. All three are SeqCst there, so that one of the two always sees the other.
+//! 3. The cursor's `end` is the stop of a [`Gate`]: dropped to 0 by anyone, raised by the append thread's slow path alone, and only
+//!    while the recorder is neither poisoned nor closing.
 #![allow(unsafe_code, reason = "atomics inside the mapped cursor page")]
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
@@ -20,7 +20,7 @@ use super::lifecycle::SlotNumber;
 use super::meta_store::MetaStore;
 use crate::format::{Geometry, MetaPosition};
 use crate::storage::{CursorPage, Directory, Slot, Stage, StageIdentity, System};
-use crate::sync::Bell;
+use crate::sync::{Bell, Current, Gate, Watermark, published};
 use crate::telemetry::Telemetry;
 
 /// The append thread's place, on a page that reads as zero in a forked child.
@@ -41,8 +41,6 @@ pub(crate) struct Cursor {
     pub(crate) last_event_id: AtomicU64,
 }
 
-/// No active segment.
-const NO_ACTIVE: u64 = u64::MAX;
 /// The preparer found no space.
 pub(crate) const NO_SPACE_PREPARER: u32 = 1;
 /// The flusher found no space.
@@ -72,19 +70,17 @@ pub(crate) struct Shared {
     pub(crate) meta: MetaStore,
     pub(crate) telemetry: Telemetry,
     page: CursorPage,
-    durable: CachePadded<AtomicU64>,
-    active: CachePadded<AtomicU64>,
-    poisoned: AtomicBool,
+    durable: Watermark,
+    /// The active segment and its slot.
+    active: Current,
+    gate: Gate,
     cause: Mutex<Option<String>>,
-    closing: AtomicBool,
     /// The flusher writes or syncs: other writing can wait. A hint.
     flushing: CachePadded<AtomicBool>,
     /// Which workers are waiting for space.
     pub(crate) no_space: AtomicU32,
     /// What was put off last.
     put_off: Mutex<String>,
-    /// Everything up to this id is wanted durable now.
-    sync_target: AtomicU64,
     /// Nothing that holds this event or a later one is deleted; 0 for none.
     pub(crate) retention_floor: AtomicU64,
     /// From this index on `.wal` files count against the one below. The maintainer stores both.
@@ -92,8 +88,6 @@ pub(crate) struct Shared {
     most_hot: AtomicU32,
     /// `pthread_self` of the append thread, 0 until it first calls.
     pub(crate) append_thread: AtomicUsize,
-    durable_lock: Mutex<()>,
-    durable_changed: Condvar,
 }
 
 // SAFETY: the raw pointers are inside the cursor page, which belongs to this object; the fields that are not atomics are
@@ -126,21 +120,17 @@ impl Shared {
             meta: MetaStore::default(),
             telemetry: parts.telemetry,
             page,
-            durable: CachePadded::new(AtomicU64::new(parts.durable.last_event_id)),
-            active: CachePadded::new(AtomicU64::new(NO_ACTIVE)),
-            poisoned: AtomicBool::new(false),
+            durable: Watermark::new(parts.durable.last_event_id),
+            active: Current::default(),
+            gate: Gate::default(),
             cause: Mutex::new(None),
-            closing: AtomicBool::new(false),
             flushing: CachePadded::default(),
             no_space: AtomicU32::new(0),
             put_off: Mutex::default(),
-            sync_target: AtomicU64::new(0),
             retention_floor,
             oldest_hot: AtomicU32::new(0),
             most_hot: AtomicU32::new(u32::MAX),
             append_thread: AtomicUsize::new(0),
-            durable_lock: Mutex::new(()),
-            durable_changed: Condvar::new(),
         };
         shared.meta.update(parts.durable);
         shared.cursor_atomics().2.store(parts.durable.last_event_id, Ordering::Release);
@@ -176,19 +166,28 @@ impl Shared {
         self.cursor_atomics().2.load(Ordering::Acquire)
     }
 
+    /// The events in an active or written `slot` that may become durable: none with an id above the last one that is told.
+    pub(crate) fn published(&self, slot: &Slot) -> u64 {
+        let capacity = self.geometry.capacity();
+        let id_at = |place| match u32::try_from(place) {
+            Ok(place) if place < capacity => slot.event_id(place),
+            _ => 0,
+        };
+        published(slot.published(), self.cursor_atomics().2, id_at)
+    }
+
     /// Id of the last durable event.
     pub(crate) fn durable_event_id(&self) -> u64 {
-        // Acquire: partner of the release in `set_durable`.
-        self.durable.load(Ordering::Acquire)
+        self.durable.get()
     }
 
     /// The flusher's word that everything up to `position` is on stable storage.
     pub(crate) fn set_durable(&self, slot: SlotNumber, position: MetaPosition) {
         self.meta.update(position);
         self.slot(slot).durable_event_id().store(position.last_event_id, Ordering::Release);
-        self.durable.store(position.last_event_id, Ordering::Release);
+        self.durable.raise(position.last_event_id);
         self.telemetry.take_durable(position.last_event_id);
-        self.wake_waiting();
+        self.durable.wake();
     }
 
     /// The flusher's word that the disk is its own for now, or not any more.
@@ -201,80 +200,55 @@ impl Shared {
         self.flushing.load(Ordering::Relaxed)
     }
 
-    fn wake_waiting(&self) {
-        // The lock orders this with a waiter between its look and its sleep.
-        drop(self.durable_lock.lock().unwrap_or_else(PoisonError::into_inner));
-        self.durable_changed.notify_all();
-    }
-
     /// Waits until `done`, or `until`; `false` when the time was up.
     pub(crate) fn wait_durable(&self, until: Option<Instant>, done: impl Fn() -> bool) -> bool {
-        let mut guard = self.durable_lock.lock().unwrap_or_else(PoisonError::into_inner);
-        while !done() {
-            guard = match until.map(|until| until.saturating_duration_since(Instant::now())) {
-                Some(left) if left.is_zero() => return false,
-                Some(left) => self.durable_changed.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.durable_changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
-            };
-        }
-        true
+        self.durable.wait(until, done)
     }
 
     /// Asks the flusher for everything up to `event_id`, now.
     pub(crate) fn want_durable(&self, event_id: u64) {
-        self.sync_target.fetch_max(event_id, Ordering::AcqRel);
+        self.durable.want(event_id);
         self.bells.flush.ring();
     }
 
     /// Whether someone waits for more than is durable.
     pub(crate) fn is_sync_wanted(&self) -> bool {
-        self.sync_target.load(Ordering::Acquire) > self.durable_event_id()
+        self.durable.is_wanted()
     }
 
     /// Events appended by this recorder; the active slot's count is among them, so that nothing is counted twice.
     pub(crate) fn events_appended(&self) -> u64 {
-        loop {
-            let Some((segment_index, number)) = self.active() else { return 0 };
-            let before = self.telemetry.events_before(number.0);
-            let count = self.slot(number).published().load(Ordering::Acquire);
-            // As in `appended_position`.
-            std::sync::atomic::fence(Ordering::Acquire);
-            if self.active() == Some((segment_index, number)) {
-                return before.wrapping_add(count);
-            }
-        }
+        let events = self.active.read(|_, slot| {
+            let count = self.slot(SlotNumber(slot)).published().load(Ordering::Acquire);
+            self.telemetry.events_before(slot).wrapping_add(count)
+        });
+        events.map_or(0, |(_, events)| events)
     }
 
     /// Publishes the active segment, for those who ask for the appended position.
     pub(crate) fn set_active(&self, segment_index: u32, slot: SlotNumber) {
-        self.active.store(u64::from(segment_index) << 32 | u64::from(slot.0), Ordering::Release);
+        self.active.set(segment_index, slot.0);
     }
 
     /// The active segment and its slot.
     pub(crate) fn active(&self) -> Option<(u32, SlotNumber)> {
-        let packed = self.active.load(Ordering::Acquire);
-        let bytes = packed.to_le_bytes();
-        let halves = (crate::format::u32_at(&bytes, 4), SlotNumber(crate::format::u32_at(&bytes, 0)));
-        (packed != NO_ACTIVE).then_some(halves)
+        self.active.get().map(|(segment_index, slot)| (segment_index, SlotNumber(slot)))
     }
 
     /// The appended position: the slot's count, and the id of the event it covers, of one and the same segment.
     pub(crate) fn appended_position(&self) -> MetaPosition {
-        loop {
-            let Some((segment_index, number)) = self.active() else { return self.meta.position() };
-            let slot = self.slot(number);
+        // A slot is used again only after another segment has become active.
+        let position = self.active.read(|_, slot| {
+            let slot = self.slot(SlotNumber(slot));
             let count = u32::try_from(slot.published().load(Ordering::Acquire)).unwrap_or(0);
-            let last_event_id = match count {
-                0 => slot.previous_last_event_id().load(Ordering::Acquire),
-                count => slot.event_id((count - 1).min(self.geometry.capacity() - 1)),
-            };
-            // A slot is used again only after another segment has become active: the same one here means nothing moved.
-            std::sync::atomic::fence(Ordering::Acquire);
-            if self.active() == Some((segment_index, number)) {
-                let offset = u32::try_from(Geometry::end_offset(count)).unwrap_or(u32::MAX);
-                return MetaPosition { segment_index, offset, last_event_id };
+            match count {
+                0 => (0, slot.previous_last_event_id().load(Ordering::Acquire)),
+                count => (count, slot.event_id((count - 1).min(self.geometry.capacity() - 1))),
             }
-        }
+        });
+        let Some((segment_index, (count, last_event_id))) = position else { return self.meta.position() };
+        let offset = u32::try_from(Geometry::end_offset(count)).unwrap_or(u32::MAX);
+        MetaPosition { segment_index, offset, last_event_id }
     }
 
     /// The maintainer's word on which `.wal` files count, and how many may stand.
@@ -302,18 +276,17 @@ impl Shared {
         }
         *first = Some(cause.clone());
         drop(first);
-        self.poisoned.store(true, Ordering::SeqCst);
-        self.cursor_atomics().0.store(0, Ordering::SeqCst);
+        self.gate.poison(self.cursor_atomics().0);
         for slot in self.stage.slots().iter() {
             slot.poison().store(1, Ordering::Release);
         }
-        self.wake_waiting();
+        self.durable.wake();
         self.config.log.log(LogLevel::Error, &format!("poisoned: {cause}"));
     }
 
     /// Whether it is poisoned.
     pub(crate) fn is_poisoned(&self) -> bool {
-        self.poisoned.load(Ordering::SeqCst)
+        self.gate.is_poisoned()
     }
 
     /// The error that poisoned it.
@@ -324,19 +297,28 @@ impl Shared {
 
     /// Refuses appends from now on; `false` when that was done before.
     pub(crate) fn begin_closing(&self) -> bool {
-        let first = !self.closing.swap(true, Ordering::SeqCst);
-        self.cursor_atomics().0.store(0, Ordering::SeqCst);
-        first
+        self.gate.close(self.cursor_atomics().0)
+    }
+
+    /// The append thread's: lets it store up to address `to`; `false` when appends are refused.
+    pub(crate) fn raise_end(&self, to: usize) -> bool {
+        self.gate.raise(self.cursor_atomics().0, to)
+    }
+
+    /// The append thread's: moves the end that it has raised to `from`, unless it was dropped.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn move_end(&self, from: usize, to: usize) {
+        Gate::move_stop(self.cursor_atomics().0, from, to);
     }
 
     /// Whether appends are refused because of a shutdown.
     pub(crate) fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::SeqCst)
+        self.gate.is_closed()
     }
 
     /// Ends the waits of everyone who still waits.
     pub(crate) fn release_waiting(&self) {
-        self.wake_waiting();
+        self.durable.wake();
     }
 
     /// The last thing for which there was no space.

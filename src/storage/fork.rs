@@ -4,12 +4,18 @@
 //! parent would keep the log locked. So descriptors that carry a lock are listed here, and closed in the child by a
 //! handler of `pthread_atfork`, registered once, at the first lock. The handler runs between fork and anything else in the
 //! child: it touches only atomics and calls only `close`, both allowed there.
+//!
+//! A descriptor is opened, locked and listed while [`TAKING`] is held, and a fork on another thread waits for that: a child made in
+//! between would have it, and not know. It is a matter of three system calls, none of which waits for a disk or for another process.
 #![allow(unsafe_code, reason = "registers a handler with pthread_atfork and closes descriptors in it")]
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::Duration;
+
+use crate::sync::SignalsBlocked;
 
 const NONE: RawFd = -1;
 /// Two locks a recorder: 2,048 recorders in one process.
@@ -17,6 +23,42 @@ const MOST_LOCKS: usize = 4096;
 
 static LOCKED: [AtomicI32; MOST_LOCKS] = [const { AtomicI32::new(NONE) }; MOST_LOCKS];
 static REGISTERED: OnceLock<i32> = OnceLock::new();
+/// A lock is being taken, or a fork is under way. Not a mutex: it is taken by one handler and given back by two others.
+static TAKING: AtomicBool = AtomicBool::new(false);
+
+fn hold() {
+    // Acquire and release: whoever holds it sees the list as the holder before left it.
+    while TAKING.swap(true, Ordering::Acquire) {
+        std::thread::sleep(Duration::from_micros(50));
+    }
+}
+
+extern "C" fn before_fork() {
+    hold();
+}
+
+extern "C" fn in_parent() {
+    TAKING.store(false, Ordering::Release);
+}
+
+/// Holds off forks while it lives. No signal handler runs on this thread meanwhile: it could fork, and would wait for itself.
+struct NoFork {
+    _signals: SignalsBlocked,
+}
+
+impl NoFork {
+    fn here() -> Self {
+        let signals = SignalsBlocked::here();
+        hold();
+        Self { _signals: signals }
+    }
+}
+
+impl Drop for NoFork {
+    fn drop(&mut self) {
+        TAKING.store(false, Ordering::Release);
+    }
+}
 
 extern "C" fn in_child() {
     for entry in &LOCKED {
@@ -27,6 +69,7 @@ extern "C" fn in_child() {
             unsafe { libc::close(descriptor) };
         }
     }
+    TAKING.store(false, Ordering::Release);
 }
 
 /// A descriptor with a lock on it: closed when dropped, and in a forked child at once.
@@ -37,13 +80,16 @@ pub(super) struct LockedDescriptor {
 }
 
 impl LockedDescriptor {
-    /// Takes the exclusive lock on what `descriptor` has open; `None` when another holds it.
-    pub(super) fn try_lock(descriptor: OwnedFd) -> io::Result<Option<Self>> {
-        // SAFETY: the handler is a plain function that follows the rules for a forked child.
-        let registered = *REGISTERED.get_or_init(|| unsafe { libc::pthread_atfork(None, None, Some(in_child)) });
+    /// Takes the exclusive lock on what `open` opens; `None` when another holds it.
+    pub(super) fn try_lock(open: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<Option<Self>> {
+        // SAFETY: the handlers are plain functions; the child's follows the rules for a forked child.
+        let register = || unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };
+        let registered = *REGISTERED.get_or_init(register);
         if registered != 0 {
             return Err(io::Error::from_raw_os_error(registered));
         }
+        let _no_fork = NoFork::here();
+        let descriptor = open()?;
         // SAFETY: the descriptor is open.
         if unsafe { libc::flock(descriptor.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
             let error = io::Error::last_os_error();

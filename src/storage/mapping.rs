@@ -148,7 +148,11 @@ impl fmt::Debug for Mapping {
 ///
 /// So the append thread's cursor meets its end there, and the slow path sees the fork, without any check on the hot path.
 pub struct CursorPage {
+    #[cfg(not(miri))]
     map: MmapRaw,
+    /// Miri knows no such advice, and no fork.
+    #[cfg(miri)]
+    map: HeapPages,
 }
 
 impl CursorPage {
@@ -156,6 +160,7 @@ impl CursorPage {
     ///
     /// # Errors
     /// The system's: no memory, or no MADV_WIPEONFORK (Linux before 4.14).
+    #[cfg(not(miri))]
     pub fn new() -> io::Result<Self> {
         let map = MmapRaw::from(MmapOptions::new().len(PAGE_BYTES).populate().map_anon()?);
         // SAFETY: the range is the private anonymous mapping just made; the advice changes only what a child sees.
@@ -166,10 +171,22 @@ impl CursorPage {
         Ok(Self { map })
     }
 
+    /// A zeroed page.
+    ///
+    /// # Errors
+    /// None.
+    #[cfg(miri)]
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { map: HeapPages::zeroed(PAGE_BYTES) })
+    }
+
     /// The page.
     #[must_use]
     pub fn as_ptr(&self) -> *mut u8 {
-        self.map.as_mut_ptr()
+        #[cfg(not(miri))]
+        return self.map.as_mut_ptr();
+        #[cfg(miri)]
+        return self.map.as_ptr();
     }
 }
 

@@ -225,8 +225,8 @@ impl Directory for RealDirectory {
 
     fn try_lock(&self) -> io::Result<bool> {
         // A description of its own: the lock must not depend on who else shares the pinned one.
-        let descriptor = open_at(self.raw(), c".", libc::O_RDONLY | libc::O_DIRECTORY)?;
-        let lock = LockedDescriptor::try_lock(descriptor)?;
+        let open = || open_at(self.raw(), c".", libc::O_RDONLY | libc::O_DIRECTORY);
+        let lock = LockedDescriptor::try_lock(open)?;
         let locked = lock.is_some();
         if locked {
             *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = lock;

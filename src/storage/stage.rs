@@ -90,8 +90,8 @@ pub struct Slot {
 
 impl Slot {
     fn atomic_u64(&self, offset: usize) -> &AtomicU64 {
-        // SAFETY: the mapping covers the control page, is page-aligned and lives as long as `self`; offsets are multiples
-        // of 8, and these words are only ever touched as atomics.
+        // SAFETY: the mapping covers the offset, is page-aligned and lives as long as `self`; offsets are multiples of 8. Where another
+        // thread may look at a word while it is stored, both are atomic.
         unsafe { AtomicU64::from_ptr(self.mapping.as_ptr().add(offset).cast()) }
     }
 
@@ -172,6 +172,18 @@ impl Slot {
         assert!(begin <= end && end <= self.image_bytes(), "range outside the image");
         // SAFETY: inside the mapping; the caller's alone by its promise.
         unsafe { std::slice::from_raw_parts_mut(self.image().as_ptr().add(begin), end - begin) }
+    }
+
+    /// Zeroes the first `end` bytes of the image, word by word: whoever asks for the appended position may still look at an id there,
+    /// and will drop what it saw.
+    ///
+    /// # Safety
+    /// The slot is Free, the caller its preparer.
+    pub unsafe fn zero(&self, end: usize) {
+        assert!(end <= self.image_bytes(), "range outside the image");
+        for offset in (0..end).step_by(8) {
+            self.atomic_u64(PAGE_BYTES + offset).store(0, Ordering::Relaxed);
+        }
     }
 
     /// Takes the slot out of use: from here on the page says nothing to recovery, and to readers only what is durable.

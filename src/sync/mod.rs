@@ -1,12 +1,24 @@
-//! How threads meet: a single-producer single-consumer ring, a bell, and the runner of the worker threads.
+//! How threads meet: rings, bells, a gate, a watermark, a published count, a current place, and the runner of the worker threads.
 //!
-//! Each piece is small, fenced and tested on its own; nothing here knows what a log is. Invariant: the append thread only
-//! ever pushes to and pops from rings. It never takes a lock, rings a bell or waits here.
+//! Each piece is small, fenced and tested on its own, and its `models` are walked through by loom (`tests/models`); nothing here
+//! knows what a log is. Invariant: the append thread pushes to and pops from rings, publishes, raises its gate and moves the current place.
+//! It never takes a lock, rings a bell or waits here.
 
 mod bell;
+mod current;
+mod gate;
+#[cfg(loom)]
+pub(crate) mod modelled;
+pub(crate) mod primitives;
+mod published;
 mod runner;
 mod spsc_ring;
+mod watermark;
 
 pub use bell::Bell;
+pub use current::Current;
+pub use gate::Gate;
+pub use published::{publish, published};
 pub use runner::{RunnerError, SignalsBlocked, Stop, Worker, WorkerThread, panic_text, try_pin};
 pub use spsc_ring::{Consumer, Producer, spsc_ring};
+pub use watermark::Watermark;

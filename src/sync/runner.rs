@@ -8,12 +8,11 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::bell::Bell;
+use super::primitives::{Arc, AtomicBool, JoinHandle, ThreadBuilder};
 
 /// Idle rounds before the long sleep.
 const SHORT_SLEEPS: u32 = 16;
@@ -111,7 +110,7 @@ impl<W: Worker + 'static> WorkerThread<W> {
         // A new thread has its maker's signal mask: block everything around the spawn, so that it never sees a signal.
         let spawned = {
             let _blocked = SignalsBlocked::here();
-            std::thread::Builder::new().name(W::NAME.into()).spawn(body)
+            ThreadBuilder::new().name(W::NAME.into()).spawn(body)
         };
         Ok(Self { handle: Some(spawned?), stop, bell })
     }
@@ -166,7 +165,7 @@ pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 /// # Errors
 /// The system's.
 pub fn try_pin(cpu: u32) -> io::Result<()> {
-    let probe = std::thread::Builder::new().spawn(move || pin_to(cpu))?;
+    let probe = ThreadBuilder::new().spawn(move || pin_to(cpu))?;
     probe.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
 }
 
@@ -212,6 +211,7 @@ impl Drop for SignalsBlocked {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use std::sync::mpsc;
@@ -272,5 +272,89 @@ mod tests {
         let (thread, _rounds, failures) = start(0, 2);
         assert!(failures.recv().unwrap().starts_with("panic: "));
         assert_eq!(thread.stop_and_join().unwrap().rounds, 2);
+    }
+}
+
+#[cfg(loom)]
+mod models {
+    use super::*;
+    use crate::sync::modelled::{Weakened, fails, holds};
+    use crate::sync::watermark::Watermark;
+
+    /// As the flusher: raises the mark when it is wanted.
+    struct Raiser {
+        watermark: Arc<Watermark>,
+        closed: u32,
+    }
+
+    impl Worker for Raiser {
+        type Error = &'static str;
+        const NAME: &'static str = "walrec-model";
+
+        fn do_work(&mut self) -> Result<usize, Self::Error> {
+            if !self.watermark.is_wanted() {
+                return Ok(0);
+            }
+            self.watermark.raise(1);
+            self.watermark.wake();
+            Ok(1)
+        }
+
+        fn on_close(&mut self) -> Result<(), Self::Error> {
+            self.closed += 1;
+            Ok(())
+        }
+
+        fn idle_sleeps(&self) -> (Duration, Duration) {
+            (Duration::ZERO, Duration::ZERO)
+        }
+    }
+
+    /// A deadlock that loom finds on the worker's thread comes out of the runner as a panic of the worker.
+    fn start() -> (Arc<Watermark>, Arc<Bell>, WorkerThread<Raiser>) {
+        let (watermark, bell) = (Arc::new(Watermark::new(0)), Arc::new(Bell::default()));
+        let worker = Raiser { watermark: Arc::clone(&watermark), closed: 0 };
+        let on_failure = |error: RunnerError| panic!("{error}");
+        let thread = WorkerThread::spawn(worker, Arc::clone(&bell), None, on_failure).unwrap();
+        (watermark, bell, thread)
+    }
+
+    fn stopped(end: impl Fn(WorkerThread<Raiser>) -> Option<Raiser>) {
+        let (_, _, thread) = start();
+        assert_eq!(end(thread).unwrap().closed, 1);
+    }
+
+    fn synced(want: impl Fn(&Watermark, &Bell)) {
+        let (watermark, bell, thread) = start();
+        want(&watermark, &bell);
+        assert!(watermark.wait(None, || watermark.get() >= 1));
+        assert_eq!(thread.stop_and_join().unwrap().closed, 1);
+    }
+
+    fn ring_and_stop(mut thread: WorkerThread<Raiser>) -> Option<Raiser> {
+        thread.bell.ring();
+        thread.stop.request();
+        thread.handle.take()?.join().ok()
+    }
+
+    #[test]
+    fn a_worker_is_stopped_and_joined() {
+        holds("runner, stopped and joined", || stopped(WorkerThread::stop_and_join));
+        fails("runner, rung before it is told to stop", Weakened::Nothing, || stopped(ring_and_stop));
+    }
+
+    #[test]
+    fn a_wish_is_fulfilled() {
+        let real = |watermark: &Watermark, bell: &Bell| {
+            watermark.want(1);
+            bell.ring();
+        };
+        holds("runner, a wish of the watermark fulfilled", move || synced(real));
+        fails("runner, rung before the wish", Weakened::Nothing, || {
+            synced(|watermark, bell| {
+                bell.ring();
+                watermark.want(1);
+            });
+        });
     }
 }

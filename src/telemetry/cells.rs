@@ -9,20 +9,13 @@ use crossbeam_utils::CachePadded;
 
 use super::clock::{self, Moment};
 use super::histogram::Histogram;
+use super::mailbox::Mailbox;
 use super::snapshot::Snapshot;
 use super::table::{Count, Gauges, Line, Reader, Recorder, Table, Timing};
 use crate::format::Reason;
 
 /// Shortest time over which the rate is measured.
 const RATE_WINDOW_NS: u64 = 900_000_000;
-
-/// An appended event whose way to the disk is timed: one at a time.
-#[derive(Debug, Default)]
-struct Mailbox {
-    /// 0: empty, the append thread's. Else the flusher's.
-    event_id: AtomicU64,
-    moment: AtomicU64,
-}
 
 #[derive(Debug, Default)]
 struct Rate {
@@ -144,23 +137,13 @@ impl Telemetry {
     /// The append thread's sample for the lag: dropped while the one before is still under way.
     #[inline]
     pub fn post_appended(&self, event_id: u64, at: Moment) {
-        let mailbox = &self.0.mailbox;
-        // Acquire: partner of the release in `take_durable`; the moment there has been read.
-        if mailbox.event_id.load(Ordering::Acquire) == 0 {
-            mailbox.moment.store(at.to_bits(), Ordering::Relaxed);
-            // Release: partner of the acquire in `take_durable`.
-            mailbox.event_id.store(event_id, Ordering::Release);
-        }
+        self.0.mailbox.post(event_id, at.to_bits());
     }
 
     /// The flusher's word that everything up to `event_id` is durable.
     pub fn take_durable(&self, event_id: u64) {
-        let mailbox = &self.0.mailbox;
-        // Acquire: partner of the release in `post_appended`; the moment belongs to this event.
-        let posted = mailbox.event_id.load(Ordering::Acquire);
-        if posted != 0 && posted <= event_id {
-            self.record_since(Timing::DurableLag, Moment::from_bits(mailbox.moment.load(Ordering::Relaxed)));
-            mailbox.event_id.store(0, Ordering::Release);
+        if let Some(moment) = self.0.mailbox.take(event_id) {
+            self.record_since(Timing::DurableLag, Moment::from_bits(moment));
         }
     }
 
@@ -172,7 +155,7 @@ impl Telemetry {
     /// The append thread's word, before the segment in `slot` becomes active: so many events came before it.
     pub fn set_events_before(&self, slot: u32, events: impl FnOnce() -> u64) {
         if let Some(cell) = self.0.events_before.get(slot as usize) {
-            // Relaxed: published with the active segment.
+            // Relaxed: published with the active segment, and behind the fence that comes before a slot's reuse.
             cell.store(events(), Ordering::Relaxed);
         }
     }

@@ -18,6 +18,7 @@
 //! | `histogram` | log-linear buckets |
 //! | `clock` | the time stamp counter |
 //! | `cells` | [`Board`]: the cells of a table; [`Telemetry`]: all of one recorder; [`ReaderTelemetry`]: of one reader |
+//! | `mailbox` | the event whose way to the disk is timed |
 //! | `sampler` | which append is timed |
 //! | `ring`, `worker` | a ring and a worker that are timed |
 //! | `snapshot`, `text` | reading it |
@@ -33,6 +34,8 @@ mod cells;
 mod clock;
 #[cfg(feature = "telemetry")]
 pub mod histogram;
+#[cfg(feature = "telemetry")]
+mod mailbox;
 #[cfg(feature = "telemetry")]
 mod ring;
 #[cfg(feature = "telemetry")]

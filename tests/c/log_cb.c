@@ -94,7 +94,7 @@ static void left_behind(const char *dir, const char *name, void *line)
 /* A failed attempt leaves nothing in shared memory: there it would be in the way of everybody. */
 static void shm_is_empty(int line)
 {
-    check_done++;
+    check_count(&check_done);
     for_each_entry("/dev/shm", left_behind, &line);
 }
 

@@ -50,7 +50,7 @@ static void with_events(const char *dir, uint64_t last, int from_other_thread)
     else
         CHECK_STATUS(WALREC_OK, walrec_shutdown(log));
     /* The threads are joined. */
-    CHECK(for_each_entry("/proc/self/task", NULL, NULL) == 1);
+    CHECK(for_each_entry("/proc/self/task", NULL, NULL) == OWN_THREADS);
     everything_is_closed(log, last);
     log_holds(dir, 1, last);
     CHECK_STATUS(WALREC_OK, walrec_close(log));

@@ -173,17 +173,12 @@ impl SegmentFlusher {
 
     fn work_on(&mut self, mut front: Front, eager: bool) -> Result<(Option<Front>, usize), WorkerError> {
         let slot = self.shared.slot(front.active.segment.slot);
-        // Acquire: partners of the append thread's releases. The flag first: a count read after it is final.
+        // Acquire: partner of the append thread's release. The flag first: a count read after it is final.
         let written = slot.written().load(Ordering::Acquire) != 0;
-        let published = u32::try_from(slot.published().load(Ordering::Acquire)).unwrap_or(u32::MAX);
+        let published = u32::try_from(self.shared.published(slot)).unwrap_or(u32::MAX);
         if published > self.shared.geometry.capacity() {
             return Err(WorkerError::Broken("the published count is beyond the segment"));
         }
-        // The append thread may stand between the count and the last id: what is durable must never be above the last id.
-        let published = match published.checked_sub(1) {
-            Some(last) if slot.event_id(last) > self.shared.last_event_id() => last,
-            _ => published,
-        };
         let durable = front.active.progress.durable_slots;
         if published > durable {
             if !self.is_due(durable, published, eager || written) {

@@ -27,7 +27,7 @@ use crate::format::{PAGE_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName
 use crate::recorder::lifecycle::PreparedSegment;
 use crate::recorder::shared::{NO_SPACE_PREPARER, Shared};
 use crate::storage::{self, Access, File, PageBuffer, Place, SlotSegment};
-use crate::sync::Worker;
+use crate::sync::{Current, Worker};
 use crate::telemetry::{Consumer, Count, Moment, Producer, Timing};
 
 const RETRY_SLEEP: Duration = Duration::from_millis(5);
@@ -227,9 +227,11 @@ impl SegmentPreparer {
         let slot = self.shared.slot(free.slot);
         let segment =
             SlotSegment { segment_index: header.segment_index, created_ts_ns: header.created_ts_ns, geometry };
+        // Who asks for the appended position may still look at the slot, and has to see that it is not the active one any more.
+        Current::before_reuse();
         // SAFETY: the slot came back from the flusher, or was never used: it is Free and the preparer's.
         unsafe {
-            slot.bytes_mut(0, free.used_bytes).fill(0);
+            slot.zero(free.used_bytes);
             slot.bytes_mut(0, SEGMENT_HEADER_BYTES).copy_from_slice(&header.to_bytes());
             slot.set_live(&segment, 0, 0);
         }
