@@ -27,7 +27,7 @@ STATES ?= 1000000
 SEED ?=
 MESSAGES ?=
 
-.PHONY: help run tools test check header bench bench-telemetry kill9 power library examples-c compilers clean
+.PHONY: help run tools test check header bench bench-telemetry kill9 power power-disk library examples-c compilers clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -78,6 +78,11 @@ kill9: ## N=1000: kill a recorder at random moments that many times (SEED=)
 
 power: ## STATES=1000000: that many simulated power cuts (SEED=)
 	WALREC_POWER_STATES=$(STATES) $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --test power_cut -- --nocapture
+
+power-disk: STATES = 10000
+power-disk: tools ## FS=ext4|xfs|btrfs|all STATES=10000: power cuts on real file systems, and file systems that go down (SEED=)
+	WALREC_POWER_DISK_FS=$(or $(FS),all) WALREC_POWER_DISK_STATES=$(STATES) WALREC_POWER_DISK_SHUTDOWNS=60 \
+	  $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --test power_disk -- --nocapture --test-threads 1
 
 bench: compilers library ## build and run the benchmark of the append path
 	@mkdir -p $(TARGET)/benches-c
