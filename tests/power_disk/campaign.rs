@@ -1,6 +1,7 @@
 //! Recordings, one after the other, and the states of each.
 
-use std::fs::{self, File};
+use std::fs;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -72,9 +73,10 @@ pub fn run(rig: &Rig, file_system: FileSystem, seed: u64, states: u64) {
         figures.add(&play(rig, &recording, &chosen, &|state, fault| {
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
             if kept.len() < MOST_KEPT {
-                let case = keep(&recording, state, kept.len());
+                let directory = keep(&recording, state, &kept.len().to_string());
+                let case = format!("WALREC_POWER_DISK_CASE={}:{state}", directory.display());
                 announce(&format!("{}: {fault}: {case}", file_system.name()));
-                kept.push(case);
+                kept.push(format!("{fault}: {case}"));
             }
         }));
         recording.forget();
@@ -85,16 +87,16 @@ pub fn run(rig: &Rig, file_system: FileSystem, seed: u64, states: u64) {
     figures.assert_telling(file_system);
 }
 
-/// Keeps a state with its record and its image; gives what plays it alone.
-fn keep(recording: &Recording, state: &State, number: usize) -> String {
-    let name = format!("{}-{}-{}-{number}", recording.file_system.name(), recording.seed, std::process::id());
+/// Keeps a state with its record and its image; gives the directory.
+fn keep(recording: &Recording, state: &State, which: &str) -> PathBuf {
+    let name = format!("{}-{}-{}-{which}", recording.file_system.name(), recording.seed, std::process::id());
     let directory = toolchain::build_directory().join("power-disk-failures").join(name);
-    fs::create_dir_all(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
-    recording.keep(&directory);
-    let image = File::create(directory.join("image")).expect("the image is kept");
-    image.set_len(recording.log.bytes()).expect("the image is kept");
-    recording.log.write_image(Disk::new(&recording.log).play(state), &image);
-    format!("WALREC_POWER_DISK_CASE={}:{state}", directory.display())
+    let log = &recording.log;
+    recording
+        .keep(&directory)
+        .and_then(|()| log.write_new_image(Disk::new(log).play(state), &directory.join("image")))
+        .unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    directory
 }
 
 /// Plays one kept state.
@@ -104,11 +106,17 @@ pub fn replay(rig: &Rig, recording: &Recording, state: State) {
     announce(&format!("{state}: good"));
 }
 
-/// A recorder whose syncs do nothing must be seen to lose what it calls durable.
+/// A recorder whose syncs do nothing must be seen to lose what it calls durable; a state that shows it shows it again when it was kept
+/// and is played alone.
 pub fn control(rig: &Rig, file_system: FileSystem, seed: u64) {
     let recording = Recording::make(rig, "recording", file_system, seed, STEPS, true);
     let states = choose(&recording.log, recording.begin, CONTROL_STATES, &mut Random(seed));
-    let figures = play(rig, &recording, &states, &|_, _| ());
+    let lost = Mutex::new(Vec::new());
+    let figures = play(rig, &recording, &states, &|state, fault| {
+        if matches!(fault, Fault::Lost(_)) {
+            lost.lock().unwrap_or_else(PoisonError::into_inner).push(*state);
+        }
+    });
     announce(&format!(
         "FIGURE power cut on {}, control: seed {seed}, syncs that do nothing: {} of {} states lost durable events, {} were wrong or \
          refused, and were caught",
@@ -117,5 +125,10 @@ pub fn control(rig: &Rig, file_system: FileSystem, seed: u64) {
         figures.states,
         figures.wrong + figures.unmountable
     ));
-    assert!(figures.lost > 0, "no state showed that nothing was ever synced");
+    let lost = lost.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let state = *lost.first().expect("no state showed that nothing was ever synced");
+    let directory = keep(&recording, &state, "control");
+    let again = play(rig, &Recording::read(&directory), &[state], &|_, _| ());
+    let _ = fs::remove_dir_all(&directory);
+    assert_eq!((again.states, again.lost), (1, 1), "{state} was kept, and played alone it lost nothing");
 }

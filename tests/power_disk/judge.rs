@@ -132,8 +132,8 @@ impl Bench {
 
     /// Puts a state on the device.
     pub fn put(&self, log: &WriteLog, origins: &[Origin]) {
-        self.image.set_len(0).and_then(|()| self.image.set_len(self.bytes)).expect("the image is emptied");
-        log.write_image(origins, &self.image);
+        let emptied = self.image.set_len(0).and_then(|()| self.image.set_len(self.bytes));
+        emptied.and_then(|()| log.write_image(origins, &self.image)).expect("the image is written");
         self.device.forget();
     }
 

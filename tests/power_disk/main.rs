@@ -25,6 +25,7 @@ mod story;
 mod write_log;
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use rig::{FileSystem, Rig};
 use states::State;
@@ -50,8 +51,11 @@ fn file_systems() -> Vec<FileSystem> {
     chosen
 }
 
-/// Runs `body` on a rig of its own, or says loudly why not.
+/// Runs `body` on a rig of its own, or says loudly why not. One at a time: a program that is being started has, for a moment, copies of all
+/// descriptors of this process, and with them the locks of logs that were closed meanwhile.
 fn on_rig(name: &str, file_system: FileSystem, missing: Option<String>, body: impl FnOnce(&Rig)) {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     build_programs();
     match missing.map_or_else(|| Rig::enter(&format!("power-disk-{name}"), file_system), Err) {
         Ok(rig) => body(&rig),

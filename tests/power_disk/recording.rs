@@ -1,12 +1,13 @@
 //! A recorder's session on a file system on a device whose every request is recorded.
 
 use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::rig::{FileSystem, LoopDevice, Rig};
+use crate::rig::{FileSystem, LoopDevice, Mount, Rig};
 use crate::story::Story;
 use crate::toolchain;
 use crate::write_log::{WriteLog, count_entries};
@@ -30,40 +31,42 @@ pub struct Recording {
     directory: PathBuf,
 }
 
-/// Names of what a recording is kept in.
-const KEPT: [&str; 4] = ["base", "entries", "notes", "about"];
-
-/// The daemon that records.
-struct Daemon(Child);
+/// The daemon that records, and the device's image that it serves.
+struct Daemon {
+    process: Child,
+    /// Unmounted after the process has ended.
+    _export: Mount,
+}
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
-/// Exports `disk` as `export`, and records what comes in `log`. The daemon dies with this thread.
-fn start_daemon(directory: &Path) -> Daemon {
+/// Serves the directory's `disk` as `export`, and records what comes in its `entries`.
+fn start_daemon(directory: &Path, export: &Path) -> Daemon {
     let place = |name: &str| directory.join(name).display().to_string();
-    let (disk, log, export) = (place("disk"), place("entries"), place("export"));
+    let (disk, log) = (place("disk"), place("entries"));
     File::create(&log).and_then(|file| file.set_len(LOG_BYTES)).expect("the write log is made");
-    File::create(&export).expect("the place of the export is made");
+    File::create(export).expect("the place of the export is made");
     let bytes = File::open(&disk).and_then(|file| file.metadata()).expect("the disk is there").len();
     let output = File::create(place("daemon")).expect("the daemon's output is made");
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "qemu-storage-daemon"]);
+    let mut command = Rig::server("qemu-storage-daemon");
     command.args(["--blockdev", &format!("driver=file,node-name=disk,filename={disk}")]);
     command.args(["--blockdev", &format!("driver=file,node-name=entries,filename={log}")]);
     let node =
         "driver=blklogwrites,node-name=both,file=disk,log=entries,log-sector-size=512,log-super-update-interval=1";
     command.args(["--blockdev", node]);
-    command.args(["--export", &format!("type=fuse,id=export,node-name=both,writable=on,mountpoint={export}")]);
+    command
+        .args(["--export", &format!("type=fuse,id=export,node-name=both,writable=on,mountpoint={}", export.display())]);
     command.stdin(Stdio::null()).stdout(output.try_clone().expect("a second descriptor")).stderr(output);
-    let mut daemon = Daemon(command.spawn().expect("setpriv"));
+    let process = command.spawn().expect("unshare is there");
+    let mut daemon = Daemon { process, _export: Mount::of(export.to_path_buf()) };
     let begin = Instant::now();
-    while File::open(&export).and_then(|file| file.metadata()).map_or(0, |is| is.len()) != bytes {
-        let ended = daemon.0.try_wait().expect("the daemon is waited for");
+    while File::open(export).and_then(|file| file.metadata()).map_or(0, |is| is.len()) != bytes {
+        let ended = daemon.process.try_wait().expect("the daemon is waited for");
         let text = || std::fs::read_to_string(place("daemon")).unwrap_or_default();
         assert!(ended.is_none() && begin.elapsed() < LIMIT, "qemu-storage-daemon: {ended:?} {}", text());
         std::thread::sleep(Duration::from_millis(2));
@@ -76,7 +79,7 @@ pub fn missing() -> Option<String> {
     if !Path::new("/dev/fuse").exists() {
         return Some("/dev/fuse is not there".into());
     }
-    for tool in ["qemu-storage-daemon", "setpriv"] {
+    for tool in ["qemu-storage-daemon", "setpriv", "unshare"] {
         if let Err(error) = Command::new(tool).arg("--version").output() {
             return Some(format!("{tool}: {error}"));
         }
@@ -90,8 +93,9 @@ impl Recording {
         let directory = rig.fresh(name);
         file_system.make(&directory.join("base"));
         std::fs::copy(directory.join("base"), directory.join("disk")).expect("the disk is made");
-        let daemon = start_daemon(&directory);
-        let device = LoopDevice::attach(&directory.join("export")).expect("a loop device");
+        let export = rig.exports().join(name);
+        let daemon = start_daemon(&directory, &export);
+        let device = LoopDevice::attach(&export).expect("a loop device");
         let entries = File::open(directory.join("entries")).expect("the write log is there");
         let mounted = rig.fresh(&format!("{name}/mounted"));
         let mount = device.mount(file_system, &mounted).expect("a new file system is mounted");
@@ -138,13 +142,16 @@ impl Recording {
         }
     }
 
-    /// Copies all that is needed to play it again.
-    pub fn keep(&self, target: &Path) {
-        for name in KEPT {
-            let mut command = Command::new("cp");
-            command.args(["--sparse=always", "-t"]).arg(target).arg(self.directory.join(name));
-            toolchain::run_tool(&mut command, "");
+    /// Writes all that is needed to play it again. No program is started: see `on_rig`.
+    pub fn keep(&self, target: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(target)?;
+        self.log.write_new_image(&self.log.base, &target.join("base"))?;
+        let mut entries = File::open(self.directory.join("entries"))?.take(self.log.bytes_read);
+        io::copy(&mut entries, &mut File::create(target.join("entries"))?)?;
+        for name in ["notes", "about"] {
+            std::fs::copy(self.directory.join(name), target.join(name))?;
         }
+        Ok(())
     }
 
     /// Frees the images.

@@ -3,8 +3,10 @@
 //! Invariants:
 //! 1. Everything that a test mounts and every image lie below one tmpfs that only this thread, and the threads and programs that it
 //!    starts, can see. When the last of them is gone, also by SIGKILL, the kernel takes the mounts and images away.
-//! 2. A loop device is detached when its last user is gone. Nothing but its mount and this process uses it.
-//! 3. What is left of a killed test is an empty directory. The next test removes it, if no process has the number in its name.
+//! 2. A program that serves a mount holds no mount that needs it: it runs in a mount namespace of its own, that shares with the test's
+//!    what lies in `exports`. Else the kernel, ending a killed one, would wait for its answer while taking the mounts away.
+//! 3. A loop device is detached when its last user is gone. Nothing but its mount and this process uses it.
+//! 4. What is left of a killed test is an empty directory. The next test removes it, if no process has the number in its name.
 #![allow(unsafe_code, reason = "calls of libc that std does not have")]
 
 use std::ffi::CString;
@@ -148,11 +150,26 @@ impl Rig {
         let none = Path::new("none");
         mount(none, Path::new("/"), "", libc::MS_REC | libc::MS_PRIVATE, "")
             .and_then(|()| mount(none, &rig.directory, "tmpfs", 0, "mode=0700"))
+            .and_then(|()| fs::create_dir(rig.exports()))
+            .and_then(|()| mount(none, &rig.exports(), "tmpfs", 0, "mode=0700"))
+            .and_then(|()| mount(none, &rig.exports(), "", libc::MS_SHARED, ""))
             .map_err(|error| format!("mount: {error}"))?;
         let image = rig.directory.join("probe");
         fs::write(&image, [0; 4096]).map_err(|error| format!("{}: {error}", image.display()))?;
         LoopDevice::attach(&image).map_err(|error| format!("no loop device: {error}"))?;
         Ok(rig)
+    }
+
+    /// Where other programs mount what they serve.
+    pub fn exports(&self) -> PathBuf {
+        self.directory.join("exports")
+    }
+
+    /// A command that runs in a mount namespace of its own, and dies with this thread.
+    pub fn server(program: &str) -> Command {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "unchanged", "setpriv", "--pdeathsig", "KILL", program]);
+        command
     }
 
     /// A new directory below it.
@@ -254,6 +271,11 @@ impl Mount {
     /// Nothing is mounted.
     pub fn none() -> Self {
         Self { target: None }
+    }
+
+    /// What another program has mounted.
+    pub fn of(target: PathBuf) -> Self {
+        Self { target: Some(target) }
     }
 
     /// Unmounts; everything is written then.

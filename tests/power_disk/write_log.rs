@@ -4,6 +4,7 @@
 //! and its data.
 
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -35,6 +36,8 @@ pub struct WriteLog {
     arena: Vec<u8>,
     pub base: Vec<Origin>,
     pub entries: Vec<Entry>,
+    /// Length of the part of the file that was read.
+    pub bytes_read: u64,
 }
 
 /// The number of entries at this moment.
@@ -55,7 +58,7 @@ fn index(number: u64) -> usize {
 impl WriteLog {
     /// Reads the image that the device began with, and the first `count` entries.
     pub fn read(base: &Path, log: &Path, count: u64) -> Self {
-        let mut read = Self { arena: vec![0; SECTOR], base: Vec::new(), entries: Vec::new() };
+        let mut read = Self { arena: vec![0; SECTOR], base: Vec::new(), entries: Vec::new(), bytes_read: 0 };
         read.base = read.read_image(base);
         let file = File::open(log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
         let sector = |at: u64| {
@@ -84,12 +87,13 @@ impl WriteLog {
             let first = index(first);
             read.entries.push(Entry::Write { first, origins, units: units_of(first, &bytes) });
         }
+        read.bytes_read = at;
         read
     }
 
     #[cfg(test)]
     pub fn of(base: Vec<Origin>, entries: Vec<Entry>) -> Self {
-        Self { arena: Vec::new(), base, entries }
+        Self { arena: Vec::new(), base, entries, bytes_read: 0 }
     }
 
     fn read_image(&mut self, path: &Path) -> Vec<Origin> {
@@ -119,8 +123,15 @@ impl WriteLog {
         (self.base.len() * SECTOR) as u64
     }
 
+    /// Writes an image to a new file.
+    pub fn write_new_image(&self, origins: &[Origin], path: &Path) -> io::Result<()> {
+        let file = File::create(path)?;
+        file.set_len(self.bytes())?;
+        self.write_image(origins, &file)
+    }
+
     /// Writes an image to a file of the same length that holds zeros.
-    pub fn write_image(&self, origins: &[Origin], file: &File) {
+    pub fn write_image(&self, origins: &[Origin], file: &File) -> io::Result<()> {
         let mut begin = 0;
         while begin < origins.len() {
             if origins[begin] == 0 {
@@ -133,9 +144,10 @@ impl WriteLog {
             }
             let from = origins[begin] as usize * SECTOR;
             let bytes: Range<usize> = from..from + (end - begin) * SECTOR;
-            file.write_all_at(&self.arena[bytes], (begin * SECTOR) as u64).expect("the image is written");
+            file.write_all_at(&self.arena[bytes], (begin * SECTOR) as u64)?;
             begin = end;
         }
+        Ok(())
     }
 }
 
