@@ -53,11 +53,11 @@ fn file_systems() -> Vec<FileSystem> {
 
 /// Runs `body` on a rig of its own, or says loudly why not. One at a time: a program that is being started has, for a moment, copies of all
 /// descriptors of this process, and with them the locks of logs that were closed meanwhile.
-fn on_rig(name: &str, file_system: FileSystem, missing: Option<String>, body: impl FnOnce(&Rig)) {
+fn on_rig(name: &str, file_system: FileSystem, missing: fn() -> Option<String>, body: impl FnOnce(&Rig)) {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     build_programs();
-    match missing.map_or_else(|| Rig::enter(&format!("power-disk-{name}"), file_system), Err) {
+    match missing().map_or_else(|| Rig::enter(&format!("power-disk-{name}"), file_system), Err) {
         Ok(rig) => body(&rig),
         Err(reason) => announce(&format!("NOT RUN: power_disk, {name} on {}: {reason}", file_system.name())),
     }
@@ -94,12 +94,12 @@ fn every_crash_state_recovers_a_durable_prefix() {
     if let Ok(case) = std::env::var("WALREC_POWER_DISK_CASE") {
         let (directory, state) = case_of(&case).expect("WALREC_POWER_DISK_CASE: want DIRECTORY:AT:KEPT");
         let recording = recording::Recording::read(Path::new(directory));
-        on_rig("case", recording.file_system, None, |rig| campaign::replay(rig, &recording, state));
+        on_rig("case", recording.file_system, || None, |rig| campaign::replay(rig, &recording, state));
         return;
     }
     let states = number("WALREC_POWER_DISK_STATES", 150);
     for file_system in file_systems() {
-        on_rig("states", file_system, recording::missing(), |rig| campaign::run(rig, file_system, seed(), states));
+        on_rig("states", file_system, recording::missing, |rig| campaign::run(rig, file_system, seed(), states));
     }
 }
 
@@ -107,7 +107,7 @@ fn every_crash_state_recovers_a_durable_prefix() {
 #[test]
 fn a_sync_that_lies_is_caught() {
     for file_system in file_systems() {
-        on_rig("control", file_system, recording::missing(), |rig| campaign::control(rig, file_system, seed()));
+        on_rig("control", file_system, recording::missing, |rig| campaign::control(rig, file_system, seed()));
     }
 }
 
@@ -115,6 +115,6 @@ fn a_sync_that_lies_is_caught() {
 fn a_file_system_goes_down_under_a_recorder() {
     let times = number("WALREC_POWER_DISK_SHUTDOWNS", 3);
     for file_system in file_systems().into_iter().filter(|file_system| file_system.can_shut_down()) {
-        on_rig("shutdown", file_system, None, |rig| shut_down::run(rig, file_system, seed(), times));
+        on_rig("shutdown", file_system, || None, |rig| shut_down::run(rig, file_system, seed(), times));
     }
 }
