@@ -11,6 +11,7 @@
  *   appending ID AT     at AT, no event above the one of the line before was on the device; now those up to ID are appended
  *   segment INDEX ID    event ID is the first of its segment
  *   durable ID AT       what the device was given before AT holds ID: durable, or recovered by an open that returned
+ * Of a shutdown, AT is 1 for what was durable when it began, and 2 for what was durable at the end.
  * Ids count from 1 without a gap; every event's fields derive from its id.
  */
 #include "check.h"
@@ -185,6 +186,7 @@ static void record(const char *dir, const char *stage_dir, uint64_t seed, uint64
 /* ---- the file system is shut down -------------------------------------------- */
 
 static struct {
+    const walrec_t *log;
     int directory;
     uint32_t flags;
     long delay_us;
@@ -194,6 +196,7 @@ static void *shut_down(void *unused)
 {
     (void)unused;
     pause_us(cut.delay_us);
+    note("durable", walrec_durable_event_id(cut.log), 1);
     REQUIRE(ioctl(cut.directory, FS_SHUTDOWN, &cut.flags) == 0);
     return NULL;
 }
@@ -231,6 +234,7 @@ static void survive_shutdown(const char *dir, const char *stage_dir, uint64_t se
     log = log_open(dir, &config);
     cut.directory = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     REQUIRE(cut.directory >= 0);
+    cut.log = log;
     cut.flags = flags;
     cut.delay_us = (long)pick(60000);
     REQUIRE(pthread_create(&thread, NULL, shut_down, NULL) == 0);
@@ -244,7 +248,7 @@ static void survive_shutdown(const char *dir, const char *stage_dir, uint64_t se
     pause_us(5000);
     CHECK_U64(durable, walrec_durable_event_id(log));
     note("appending", last, 0);
-    note("durable", durable, 0);
+    note("durable", durable, 2);
     close(cut.directory);
     CHECK_STATUS(WALREC_E_FAILED, walrec_close(log));
     /* Which file, and what the system said. */

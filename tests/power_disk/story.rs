@@ -113,11 +113,6 @@ impl Story {
         Bounds { durable, appended, kept: self.kept(appended) }
     }
 
-    /// What holds when the recorder has ended.
-    pub fn end(&self) -> Bounds {
-        self.bounds(usize::MAX)
-    }
-
     /// The first event of the oldest of the newest segments, as many as the limits count, when `last` is the last event.
     fn kept(&self, last: u64) -> u64 {
         let begun = self.firsts.partition_point(|&first| first <= last);
@@ -148,7 +143,7 @@ mod tests {
         assert_eq!(story.bounds(4), Bounds { durable: 0, appended: 0, kept: 1 });
         assert_eq!(story.bounds(5), Bounds { durable: 0, appended: 5, kept: 1 });
         assert_eq!(story.bounds(19), Bounds { durable: 5, appended: 9, kept: 4 });
-        assert_eq!(story.end(), Bounds { durable: 9, appended: 9, kept: 4 });
+        assert_eq!(story.bounds(usize::MAX), Bounds { durable: 9, appended: 9, kept: 4 });
         assert!(story.begins_a_segment(6) && !story.begins_a_segment(5));
     }
 }
