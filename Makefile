@@ -32,7 +32,7 @@ SEED ?=
 MESSAGES ?=
 PREEMPTIONS ?= 3
 
-.PHONY: help run tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races
+.PHONY: help run tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -98,6 +98,11 @@ faults: ## every error at every call, once and for ever; a sync error that a rea
 
 races: tools ## leaks and races: models, Miri, TSan, ASan, UBSan, valgrind (PREEMPTIONS=3)
 	WALREC_RACES=1 WALREC_MODEL_PREEMPTIONS=$(PREEMPTIONS) $(CARGO) test --locked --test races -- --nocapture --test-threads 1
+
+power-disk: STATES = 10000
+power-disk: tools ## FS=ext4|xfs|btrfs|all STATES=10000: power cuts on real file systems, and file systems that go down (SEED=)
+	WALREC_POWER_DISK_FS=$(or $(FS),all) WALREC_POWER_DISK_STATES=$(STATES) WALREC_POWER_DISK_SHUTDOWNS=60 \
+	  $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --test power_disk -- --nocapture --test-threads 1
 
 bench: compilers library ## build and run the benchmark of the append path
 	@mkdir -p $(TARGET)/benches-c

@@ -113,6 +113,7 @@ subjects! {
     report: "report", Disk;
     report_on_tmpfs: "report", SharedMemory;
     last_error: "last_error", Disk;
+    late_sync: "late_sync", Disk;
     log_cb: "log_cb", Disk;
     backpressure: "backpressure", Disk;
     backpressure_on_tmpfs: "backpressure", SharedMemory;
@@ -147,7 +148,7 @@ fn loaded() {
 fn every_subject_is_run() {
     // These have a test of their own.
     let own =
-        ["hot_path", "kill9_child", "bounded", "fault_child", "fault_shim", "poison", "sync_once", "loaded", "faulty"];
+        ["hot_path", "kill9_child", "bounded", "fault_child", "fault_shim", "poison", "sync_once", "loaded", "faulty", "power_disk_child"];
     let directory = toolchain::project().join("tests/c");
     let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     for entry in entries.filter_map(Result::ok) {

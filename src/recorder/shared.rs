@@ -181,13 +181,21 @@ impl Shared {
         self.durable.get()
     }
 
-    /// The flusher's word that everything up to `position` is on stable storage.
-    pub(crate) fn set_durable(&self, slot: SlotNumber, position: MetaPosition) {
+    /// The flusher's word that everything up to `position` is on stable storage; `false` when the recorder is poisoned: what was durable then
+    /// stays so for good, also when another worker failed while the flusher's sync was under way.
+    pub(crate) fn set_durable(&self, slot: SlotNumber, position: MetaPosition) -> bool {
+        // Held while the position moves: whoever has poisoned has seen the last of it.
+        let cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        if cause.is_some() {
+            return false;
+        }
         self.meta.update(position);
         self.slot(slot).durable_event_id().store(position.last_event_id, Ordering::Release);
         self.durable.raise(position.last_event_id);
         self.telemetry.take_durable(position.last_event_id);
+        drop(cause);
         self.durable.wake();
+        true
     }
 
     /// The flusher's word that the disk is its own for now, or not any more.

@@ -226,9 +226,12 @@ impl SegmentFlusher {
         front.tail_done = tail;
         front.staged.durable_slots = target;
         front.staged.last_event_id = slot.event_id(target - 1);
-        shared.telemetry.count(Count::EventsDurable, u64::from(target - front.active.progress.durable_slots));
+        let events = u64::from(target - front.active.progress.durable_slots);
         front.active.progress = front.staged;
-        shared.set_durable(front.active.segment.slot, position(&front.active));
+        if !shared.set_durable(front.active.segment.slot, position(&front.active)) {
+            return Ok(0);
+        }
+        shared.telemetry.count(Count::EventsDurable, events);
         Ok(1)
     }
 
