@@ -171,11 +171,12 @@ impl SalvageSegment {
                 if index < *first || (index - *first) as usize >= held {
                     let name = SegmentName::new(self.index, SegmentNameKind::Hot).to_string();
                     window.clear();
-                    window.resize(READ_BLOCKS * BLOCK_BYTES, 0);
+                    let wanted = READ_BLOCKS.min((self.block_count - index) as usize) * BLOCK_BYTES;
+                    window.resize(wanted, 0);
                     let read = file.read_up_to(window, offset).at("read", directory.path(), &name)?;
                     // A block that the file does not hold whole reads on in zeros.
                     window.truncate(read.next_multiple_of(BLOCK_BYTES).max(BLOCK_BYTES));
-                    window[read.min(READ_BLOCKS * BLOCK_BYTES)..].fill(0);
+                    window[read.min(wanted)..].fill(0);
                     *first = index;
                 }
                 let block = window.as_chunks::<BLOCK_BYTES>().0[(index - *first) as usize];
