@@ -120,7 +120,9 @@ impl SalvageSegment {
             Ok(segment) => (segment, None),
             Err(segment::Error::Io(error)) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(segment::Error::Io(error)) => return Err(error.into()),
-            Err(segment::Error::Corrupt(corruption)) if corruption.reason != Reason::SegmentIndex => {
+            Err(segment::Error::Corrupt(corruption))
+                if !matches!(corruption.reason, Reason::SegmentIndex | Reason::FileKind) =>
+            {
                 match FrozenSegment::open_without_header(directory, index)? {
                     Some(segment) => (segment, Some(corruption.reason)),
                     None => return Ok(Some(Self::lost(index, corruption.reason, 0))),
