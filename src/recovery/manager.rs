@@ -14,7 +14,7 @@ use super::segment_preloader::{Loaded, SegmentPreloader};
 use super::segment_reader::{Before, Round, SegmentReader, Target};
 use crate::format::{Event, Reason, SegmentName, SegmentNameKind};
 use crate::recovery::{hold_begun, open_log};
-use crate::segment::{Catalog, Corruption, read_meta};
+use crate::segment::{Catalog, Corruption, is_hot_form, read_meta};
 use crate::storage::{Directory, RealSystem, System};
 
 /// A reader of one log.
@@ -135,7 +135,8 @@ impl Manager {
     /// Opens a segment by the names seen last; a recorder may have frozen or retired it since.
     fn enter(&self, catalog: &Catalog, index: u32, before: Before) -> Result<SegmentReader, Error> {
         let gone = |error: &Error| matches!(error, Error::Io(io) if io.source.kind() == std::io::ErrorKind::NotFound);
-        let mut result = SegmentReader::open(&self.directory, index, catalog.hot.contains(&index), before);
+        let hot = is_hot_form(&*self.directory, catalog, index);
+        let mut result = SegmentReader::open(&self.directory, index, hot, before);
         if catalog.hot.contains(&index) && result.as_ref().is_err_and(gone) {
             result = SegmentReader::open(&self.directory, index, false, before);
         }
@@ -207,7 +208,7 @@ impl Manager {
             let Some(segment) = &mut self.segment else {
                 (self.catalog, self.segment) = self.find_anew(self.target)?;
                 if self.segment.is_none() {
-                    return Ok(false);
+                    return self.hold_empty().map(|()| false);
                 }
                 continue;
             };
@@ -257,7 +258,7 @@ impl Manager {
         if let (Some(&next), Some(_)) = (later.next(), later.next())
             && next - segment.index == 1
         {
-            let hot = self.catalog.hot.contains(&next);
+            let hot = is_hot_form(&*self.directory, &self.catalog, next);
             let before = segment.after_all();
             self.ahead = SegmentPreloader::start(&self.directory, next, hot, before, self.limit);
         }
@@ -327,6 +328,18 @@ impl Manager {
             return Ok(link);
         }
         Ok(None)
+    }
+
+    /// A log without a segment has had no durable event.
+    fn hold_empty(&self) -> Result<(), Error> {
+        let durable = read_meta(&*self.directory)?.last_event_id.max(self.limit.unwrap_or(0));
+        if durable == 0 {
+            return Ok(());
+        }
+        let path = self.directory.path().join(SegmentName::new(0, SegmentNameKind::Hot).to_string());
+        let detail = format!("event {durable} was durable, and there is no segment");
+        let reason = Reason::BelowMeta;
+        Err(Corruption { path, segment_index: 0, block: None, offset: 0, reason, detail }.into())
     }
 
     fn missing(&self, first: u32, last: u32) -> Error {

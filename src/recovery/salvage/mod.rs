@@ -22,7 +22,7 @@ use super::error::Error;
 use super::segment_reader::{Before, SegmentReader, Target};
 use crate::format::{BLOCK_BYTES, Event, Geometry, Reason, SEGMENT_HEADER_BYTES};
 use crate::recovery::{hold_begun, open_log};
-use crate::segment::{Catalog, read_meta};
+use crate::segment::{Catalog, is_hot_form, read_meta};
 use crate::storage::{Directory, RealSystem, System};
 
 /// A range that was passed.
@@ -255,6 +255,7 @@ impl Salvager {
             in_place: self.in_place,
             link: self.link,
             sealed: seal.is_some() || !segment.header_holds,
+            sealed_counts: seal.is_some(),
             ids: seal.map_or(1..=u64::MAX, |seal| seal.first_event_id.max(1)..=seal.last_event_id),
         };
         let salvaged = salvage_block(bytes, &around);
@@ -397,7 +398,8 @@ impl Salvager {
     /// Whether a segment holds events, or may.
     fn is_in_use(&self, index: u32) -> bool {
         let unknown = Before { last_event_id: 0, link: None };
-        let opened = SegmentReader::open(&self.directory, index, self.catalog.hot.contains(&index), unknown);
+        let opened =
+            SegmentReader::open(&self.directory, index, is_hot_form(&*self.directory, &self.catalog, index), unknown);
         match opened.and_then(|mut segment| segment.first_event_id()) {
             Ok(Some(first)) => self.limit.is_none_or(|limit| first <= limit),
             Ok(None) => false,
@@ -408,7 +410,7 @@ impl Salvager {
 
     /// A segment by the names seen last; frozen since, it is opened in its new form. `None`: it was retired.
     fn open_segment(&self, catalog: &Catalog, index: u32) -> Result<Option<SalvageSegment>, Error> {
-        if catalog.hot.contains(&index)
+        if is_hot_form(&*self.directory, catalog, index)
             && let Some(opened) = SalvageSegment::open(&self.directory, index, true)?
         {
             return Ok(Some(opened));
@@ -448,7 +450,8 @@ impl Salvager {
         let unknown = Before { last_event_id: 0, link: None };
         let first = |from: usize| {
             indices[from..].iter().find_map(|&index| {
-                let opened = SegmentReader::open(&self.directory, index, catalog.hot.contains(&index), unknown);
+                let opened =
+                    SegmentReader::open(&self.directory, index, is_hot_form(&*self.directory, catalog, index), unknown);
                 opened.and_then(|mut segment| segment.may_begin(target)).ok().flatten()
             })
         };
