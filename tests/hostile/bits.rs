@@ -45,7 +45,7 @@ fn changed(log: &SoundLog, file: &str, change: impl FnOnce(&mut Vec<u8>)) -> Sim
 
 fn flip(tally: &mut Tally, log: &SoundLog, file: &str, place: usize, bit: u32, by: Examination) -> bool {
     let machine = changed(log, file, |bytes| bytes[place] ^= 1 << bit);
-    tally.take(log, &format!("{file}, byte {place}, bit {bit}"), by(&machine, &|event| log.holds(event)))
+    tally.take(log, &format!("{file}, byte {place}, bit {bit}"), by(&machine, Truth::of(&|event| log.holds(event))))
 }
 
 /// Everything for some of the damages, reading without seeks for most: an examination takes a millisecond.
@@ -120,7 +120,7 @@ fn every_bit_of_the_small_files() {
                 tally.take(
                     &log,
                     &format!("{file} cut at {length}"),
-                    chosen(length)(&machine, &|event| log.holds(event)),
+                    chosen(length)(&machine, Truth::of(&|event| log.holds(event))),
                 );
             }
         }
@@ -176,7 +176,7 @@ fn cut_at_every_byte() {
                 tally.take(
                     &log,
                     &format!("{file} cut at {length}"),
-                    chosen(length)(&machine, &|event| log.holds(event)),
+                    chosen(length)(&machine, Truth::of(&|event| log.holds(event))),
                 );
             }
         }
@@ -207,15 +207,15 @@ fn frames_that_can_be_entered() {
 fn the_rules_can_be_broken() {
     let log = sealed();
     let machine = log.machine();
-    assert!(examine(&machine, &|event| log.holds(event)).unwrap().is_sound());
+    assert!(examine(&machine, Truth::of(&|event| log.holds(event))).unwrap().is_sound());
     // An event that the truth does not hold.
-    let why = examine(&machine, &|event| log.holds(event) && event[0] != 7).unwrap_err();
+    let why = examine(&machine, Truth::of(&|event| log.holds(event) && event[0] != 7)).unwrap_err();
     assert!(why.contains("event 7 was never written so"), "{why}");
     // A last segment of an older state, with the meta state of that time: a sound log with fewer events.
     let mut files = log.files.clone();
     files.remove("FS.00000002.wal");
     files.remove("wal_meta.dat");
-    let found = examine(&log.with_files(&files), &|event| log.holds(event)).unwrap();
+    let found = examine(&log.with_files(&files), Truth::of(&|event| log.holds(event))).unwrap();
     assert!(found.is_sound() && (found.strict.events.len() as u64) < log.last_event_id);
     let shown = std::panic::catch_unwind(|| Tally::default().take(&sealed(), "control", Ok(found)));
     assert!(shown.is_err(), "events are missing, and nobody says so");
@@ -225,6 +225,6 @@ fn the_rules_can_be_broken() {
     crate::encode::repair_blocks(&mut bytes, 2);
     crate::encode::repair_counts(&mut bytes, 2);
     crate::encode::repair_segment_header(&mut bytes);
-    let why = examine(&log.with("FS.00000000.wal", &bytes), &|event| log.holds(event)).unwrap_err();
+    let why = examine(&log.with("FS.00000000.wal", &bytes), Truth::of(&|event| log.holds(event))).unwrap_err();
     assert!(why.contains("was never written so"), "{why}");
 }

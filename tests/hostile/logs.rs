@@ -7,16 +7,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use walrec::recorder::{WorkerKind, open_stepped};
 use walrec::storage::simulated::{SimulatedSystem, Snapshot};
 
 use super::decoder::segment::{EVENT_BYTES, EVENTS_PER_BLOCK, block_offset, slot_offset};
 use super::decoder::support::golden_event;
 use super::decoder::{EventBytes, Files, id_of};
 use super::encode::{Plan, sidecars};
-use super::examine::LOG;
+use super::examine::{LOG, config};
 use super::frames::{Frame, frames_of_segment};
+use super::with_library::engine_event;
 
-/// Files by their names in the log directory; in a directory of it with a slash.
+/// Files by their names in the log directory; in a directory of it with a slash, elsewhere with their whole path.
 pub type FileMap = BTreeMap<String, Arc<Vec<u8>>>;
 
 /// The same, for the independent decoder.
@@ -164,7 +166,17 @@ pub fn sealed() -> SoundLog {
     SoundLog::new("sealed", &[(2, &[256, 4], Form::Hot), (3, &[9, 2], Form::Hot), (1, &[9], Form::Hot)], true, None)
 }
 
-/// The same without guards and links, with partial blocks within, as FlashStrike writes.
+/// One small segment.
+pub fn small() -> SoundLog {
+    SoundLog::new("small", &[(2, &[5, 3], Form::Hot)], true, None)
+}
+
+/// One small segment that was being written.
+pub fn small_open() -> SoundLog {
+    SoundLog::new("small open", &[(1, &[2], Form::Hot), (2, &[], Form::Hot)], true, Some(9))
+}
+
+/// Two segments without guards and links, with partial blocks within, as FlashStrike writes.
 pub fn unguarded() -> SoundLog {
     SoundLog::new("unguarded", &[(2, &[3, 5], Form::Hot), (3, &[1, 9, 7], Form::Hot)], false, None)
 }
@@ -182,4 +194,27 @@ pub fn frozen() -> SoundLog {
 /// A frozen segment of three frames, so that readers enter it in its middle.
 pub fn many_frames_log() -> SoundLog {
     SoundLog::new("many frames", &[(130, &[2; 130], Form::Frames), (1, &[1], Form::Hot)], false, None)
+}
+
+/// A recorder was killed with most of its events in the stage: the one log that the library writes itself.
+pub fn staged() -> SoundLog {
+    const LAST: u64 = 40;
+    let machine = SimulatedSystem::new(7);
+    let (mut writer, manager) = open_stepped(Arc::new(machine.clone()), Path::new(LOG), &config(false)).unwrap();
+    for id in 1..=LAST {
+        writer.append(&engine_event(id)).unwrap();
+        if id == LAST / 4 {
+            manager.step(WorkerKind::Flusher).unwrap();
+        }
+    }
+    let machine = machine.snapshot().process_crash();
+    let mut files = FileMap::new();
+    let stage = format!("/dev/shm/{}", machine.list("/dev/shm").unwrap()[0]);
+    for (directory, prefix) in [(LOG, String::new()), (&*stage, format!("{stage}/"))] {
+        for name in machine.list(directory).unwrap() {
+            let bytes = machine.read_file(Path::new(directory).join(&name)).unwrap();
+            files.insert(format!("{prefix}{name}"), Arc::new(bytes));
+        }
+    }
+    SoundLog { name: "staged", plans: Vec::new(), files, last_event_id: LAST, snapshot: machine.snapshot() }
 }

@@ -10,12 +10,23 @@ mod bits;
 mod decoder;
 #[path = "../decoder/encode.rs"]
 mod encode;
+#[path = "../../fuzz/src/entries.rs"]
+mod entries;
 mod examine;
+#[path = "../../fuzz/src/frame_ops.rs"]
+mod frame_ops;
 mod frames;
+mod fuzzed;
 mod logs;
 mod memory;
+#[path = "../../fuzz/src/script.rs"]
+mod script;
+#[path = "../../fuzz/src/targets.rs"]
+mod targets;
 #[path = "../decoder/with_library.rs"]
 mod with_library;
+#[path = "../../fuzz/src/world.rs"]
+mod world;
 
 #[global_allocator]
 static ALLOCATOR: memory::Counting = memory::Counting;
