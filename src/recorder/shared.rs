@@ -106,6 +106,8 @@ pub(crate) struct Parts {
     pub(crate) identity: StageIdentity,
     pub(crate) stage: Stage,
     pub(crate) durable: MetaPosition,
+    /// What `wal_meta.dat` says now.
+    pub(crate) meta_file: MetaPosition,
     pub(crate) telemetry: Telemetry,
 }
 
@@ -121,7 +123,7 @@ impl Shared {
             identity: parts.identity,
             stage: parts.stage,
             bells: Bells::default(),
-            meta: MetaStore::default(),
+            meta: MetaStore::of_file(parts.meta_file),
             telemetry: parts.telemetry,
             page,
             durable: CachePadded::new(AtomicU64::new(parts.durable.last_event_id)),
