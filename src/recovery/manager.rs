@@ -269,7 +269,8 @@ impl Manager {
         let Some(segment) = &mut self.segment else { return Ok(false) };
         let index = segment.index;
         self.catalog = Catalog::read(&*self.directory)?;
-        let next = self.catalog.indices().range(index.saturating_add(1)..).next().copied();
+        // Behind the last index of all there is nothing, least of all this segment again.
+        let next = index.checked_add(1).and_then(|above| self.catalog.indices().range(above..).next().copied());
         let Some(next) = next else {
             return self.at_end(false).map(|_| false);
         };
