@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a broken fixture ends the test")]
 
 mod bits;
+mod bombs;
 #[path = "../decoder/mod.rs"]
 mod decoder;
 #[path = "../decoder/encode.rs"]
@@ -19,6 +20,7 @@ mod frames;
 mod fuzzed;
 mod logs;
 mod memory;
+mod misplaced;
 #[path = "../../fuzz/src/script.rs"]
 mod script;
 #[path = "../../fuzz/src/targets.rs"]

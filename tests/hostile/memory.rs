@@ -4,18 +4,21 @@
 #![allow(unsafe_code, reason = "an allocator, and mallopt")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::sync::Once;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts live bytes of the whole process.
+/// Counts the bytes that a thread has taken and not given back, so that tests beside one another do not disturb.
 pub struct Counting;
 
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
 
 fn grown(bytes: usize) {
-    let live = LIVE.fetch_add(bytes, Ordering::Relaxed) + bytes;
-    PEAK.fetch_max(live, Ordering::Relaxed);
+    let live = LIVE.get() + bytes.cast_signed();
+    LIVE.set(live);
+    PEAK.set(PEAK.get().max(live));
 }
 
 // SAFETY: every call goes on to the system's allocator with what it was given.
@@ -33,7 +36,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        LIVE.set(LIVE.get() - layout.size().cast_signed());
         // SAFETY: the caller's promise is passed on.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -49,10 +52,10 @@ pub fn keep_freed_memory() {
     });
 }
 
-/// The most bytes that were live while `work` ran, beyond those before. Only where no other test runs beside: see `alone`.
+/// The most bytes that this thread had taken while `work` ran, beyond those before.
 pub fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
-    let before = LIVE.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
+    let before = LIVE.get();
+    PEAK.set(before);
     let result = work();
-    (result, PEAK.load(Ordering::Relaxed).saturating_sub(before))
+    (result, (PEAK.get() - before).unsigned_abs())
 }
