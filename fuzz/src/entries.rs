@@ -70,7 +70,7 @@ impl World<'_> {
     pub fn change_slot(&mut self, op: Op) {
         let Some(name) = self.nth_file(op, |name| name.contains("slot.")) else { return };
         let bytes = Arc::make_mut(self.files.get_mut(&name).unwrap());
-        if op.kind % 4 == 0 {
+        if op.kind.is_multiple_of(4) {
             let place = 4096 + 64 + 64 + op.pick(64 * 64);
             if let Some(byte) = bytes.get_mut(place) {
                 *byte ^= op.value.to_le_bytes()[0].max(1);
@@ -89,7 +89,7 @@ impl World<'_> {
         words.resize(4, String::new());
         let last = words[3].rsplit('/').next().unwrap_or_default().to_owned();
         match op.field % 4 {
-            0 => words[0] = ["open", "closed", "", "OPEN"][op.pick(4)].to_owned(),
+            0 => ["open", "closed", "", "OPEN"][op.pick(4)].clone_into(&mut words[0]),
             1 => words[1] = format!("{:032x}", op.value),
             2 => words[2] = format!("{:032x}", op.value),
             _ => {
@@ -107,7 +107,7 @@ impl World<'_> {
                     "../log".to_owned(),
                     "x".repeat(op.pick_other(9_000)),
                 ];
-                words[3] = paths[op.pick(paths.len())].clone();
+                words[3].clone_from(&paths[op.pick(paths.len())]);
             }
         }
         let end = if op.kind % 8 == 7 { "" } else { "\n" };
@@ -138,10 +138,10 @@ impl World<'_> {
     pub fn change_names(&mut self, op: Op) {
         let Some(name) = self.nth_file(op, |_| true) else { return };
         let bytes = Arc::clone(&self.files[&name]);
-        if op.kind % 3 == 0 {
+        if op.kind.is_multiple_of(3) {
             self.files.remove(&name);
         }
-        if op.kind % 3 == 2 || (op.kind % 3 == 0 && op.field % 2 == 0) {
+        if op.kind % 3 == 2 || (op.kind.is_multiple_of(3) && op.field.is_multiple_of(2)) {
             return;
         }
         let to = name_of(op);

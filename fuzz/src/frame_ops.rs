@@ -29,7 +29,7 @@ pub fn encode_frames(segment: &[u8], blocks: usize, one_frame: bool, ops: &[Op])
             break;
         }
         let at = op.pick(parts.len());
-        if op.code % 2 == 0 {
+        if op.code.is_multiple_of(2) {
             if let Part::Frame(frame) = &mut parts[at] {
                 change_frame(frame, *op);
             }
@@ -63,7 +63,7 @@ fn change_frame(frame: &mut Frame, op: Op) {
         8 => frame.content_checksum = !frame.content_checksum,
         9 => frame.end_mark = !frame.end_mark,
         10 => frame.content.resize(small, 0),
-        11 => frame.magic = if low % 2 == 0 { LEGACY_MAGIC } else { low.into() },
+        11 => frame.magic = if low.is_multiple_of(2) { LEGACY_MAGIC } else { low.into() },
         12 => {
             frame.zeros_behind = op.value % MOST_BOMB;
             (frame.block_descriptor, frame.block_bytes) = (BD_4_MIB, 4 << 20);

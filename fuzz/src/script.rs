@@ -163,7 +163,7 @@ pub fn mutate(data: &mut [u8], size: usize, seed: u32, codes: u8, repair: u8) ->
         5 => input[random.below(HEAD_BYTES)] = random.next().to_le_bytes()[0],
         _ if !ops.is_empty() => {
             let (byte, word) = (random.below(OP_BYTES), random.next().to_le_bytes());
-            ops[at][byte] = if word[0] % 2 == 0 { word[1] % 9 } else { word[1] };
+            ops[at][byte] = if word[0].is_multiple_of(2) { word[1] % 9 } else { word[1] };
         }
         _ => ops.push(any_op(&mut random, codes)),
     }

@@ -10,7 +10,7 @@ use super::decoder::segment::xxh64;
 use super::decoder::{EventBytes, decode_log_of, id_of};
 use super::examine::{Found, LOG, Truth, examine, examine_briefly, examine_reading};
 use super::frames::Frame;
-use super::logs::{self, FileMap, Held, SoundLog};
+use super::logs::{self, FileMap, Held, SoundLog, is_frozen};
 use super::script::{self, Op};
 use super::world::{SegmentFile, World, segments_of};
 
@@ -225,8 +225,7 @@ fn hold_to_decoder(world: &World<'_>, found: &Found) -> Result<(), String> {
 fn in_one_frame(world: &World<'_>) -> FileMap {
     let mut files = world.files.clone();
     for (name, bytes) in &mut files {
-        if let Some(content) =
-            Some(&*bytes).filter(|_| name.ends_with(".lz4")).and_then(|bytes| content_of(name, bytes).ok())
+        if let Some(content) = Some(&*bytes).filter(|_| is_frozen(name)).and_then(|bytes| content_of(name, bytes).ok())
         {
             *bytes = Arc::new(Frame { content_size: None, ..Frame::of(&content) }.encode());
         }

@@ -160,7 +160,7 @@ impl<'a> World<'a> {
         let count = self.segments.len();
         let Some(from) = self.segments.values().nth(usize::from(op.field) % count.max(1)).cloned() else { return };
         let Some(to) = self.segment(op) else { return };
-        let (source, target, bytes) = if op.kind % 2 == 0 {
+        let (source, target, bytes) = if op.kind.is_multiple_of(2) {
             (block_offset(op.pick_other(from.used() + 1)), block_offset(op.pick(to.used() + 1)), BLOCK_BYTES)
         } else {
             let source = op.pick_other(from.used() * EVENTS_PER_BLOCK);

@@ -337,6 +337,14 @@ fn decode_file(
 fn check_order_of_writes(log: &Log) -> Result<(), String> {
     let Some(newest) = log.segments.iter().rposition(|segment| !segment.events.is_empty()) else { return Ok(()) };
     for segment in &log.segments[..newest] {
+        let dirty = segment.first_dirty_byte.filter(|_| !segment.sealed);
+        if let Some(offset) = dirty {
+            let place = Place { file: &segment.name, block: None, offset };
+            return Err(place.fault("byte above the events of an unsealed segment below another", "0", "not 0"));
+        }
+        if segment.events.is_empty() && !segment.sealed {
+            return Err(format!("{}: an unsealed segment without events below one that holds some", segment.name));
+        }
         let open = segment.blocks.iter().find(|block| !block.finalized);
         if open.is_some() || segment.torn.is_some() {
             let at = open.map_or(segment.blocks.len(), |block| block.index);

@@ -4,7 +4,7 @@ use crate::decoder::frozen::frames_of;
 use crate::decoder::segment::block_offset;
 use crate::decoder::support::mix;
 use crate::examine::{Found, Truth, examine, examine_briefly, examine_reading};
-use crate::logs::{SoundLog, frozen, many_frames_log, open_tail, sealed, unguarded};
+use crate::logs::{SoundLog, frozen, is_frozen, many_frames_log, open_tail, sealed, unguarded};
 use crate::memory::keep_freed_memory;
 use walrec::storage::simulated::SimulatedSystem;
 
@@ -64,7 +64,7 @@ fn number(name: &str, default: u64) -> u64 {
 /// Where the headers of a segment's file are.
 fn headers_of(log: &SoundLog, index: usize) -> Vec<std::ops::Range<usize>> {
     let (plan, name, bytes) = log.segments().nth(index).unwrap();
-    if name.ends_with(".lz4") {
+    if is_frozen(name) {
         // Magic to header checksum and the first block's size; the last block's end mark and checksum.
         let frames = frames_of(name, bytes).unwrap();
         return frames
@@ -93,7 +93,7 @@ fn every_bit_of_every_header() {
                         let detected = flip(&mut tally, &log, name, place, bit, by);
                         // A sealed segment's headers say nothing that is not held against something.
                         let is_sealed = log.plans[index].closed_ts_ns != 0;
-                        assert!(detected || !is_sealed || name.ends_with(".lz4"), "{name}, byte {place}, bit {bit}");
+                        assert!(detected || !is_sealed || is_frozen(name), "{name}, byte {place}, bit {bit}");
                     }
                 }
             }
@@ -144,7 +144,7 @@ fn random_bits() {
         let log = &logs[draw(logs.len())];
         let (plan, file, bytes) = log.segments().nth(draw(log.plans.len())).unwrap();
         // Most of them where something stands.
-        let place = if file.ends_with(".lz4") || draw(8) == 0 {
+        let place = if is_frozen(file) || draw(8) == 0 {
             draw(bytes.len())
         } else {
             let block = draw(plan.blocks.len() + usize::from(plan.open_events > 0));
@@ -169,7 +169,7 @@ fn cut_at_every_byte() {
             let headers = headers_of(&log, index);
             let near = |length: usize| {
                 let begins = headers.iter().any(|header| length.abs_diff(header.start) <= 65);
-                begins || file.ends_with(".lz4") || length.is_multiple_of(stride) || bytes.len() - length <= 65
+                begins || is_frozen(file) || length.is_multiple_of(stride) || bytes.len() - length <= 65
             };
             for length in (0..bytes.len()).filter(|length| near(*length)) {
                 let machine = changed(&log, file, |bytes| bytes.truncate(length));

@@ -222,10 +222,7 @@ fn hold_within(part: &[EventBytes], whole: &[EventBytes]) -> Result<(), String> 
 /// Rule 3, second half.
 fn hold_verdict(strict: &Reading, verdict: &Result<VerifyReport, recovery::Error>) -> Result<(), String> {
     let told = match verdict {
-        Ok(report) => match &report.fault {
-            None => None,
-            Some(fault) => Some(fault.corruption.to_string()),
-        },
+        Ok(report) => report.fault.as_ref().map(|fault| fault.corruption.to_string()),
         Err(why) => Some(why.to_string()),
     };
     if told.is_some() != strict.error.is_some() {
@@ -285,10 +282,7 @@ fn seek_around(system: &Arc<dyn System>, strict: &Reading, truth: Truth<'_>) -> 
     }
     for event in chosen.iter().take(1) {
         let time = Event::from_bytes(event).timestamp_ns;
-        let mut reader = match recovery::Manager::open_on(Arc::clone(system), Path::new(LOG), 0) {
-            Ok(reader) => reader,
-            Err(_) => break,
-        };
+        let Ok(mut reader) = recovery::Manager::open_on(Arc::clone(system), Path::new(LOG), 0) else { break };
         if let Ok(Some(found)) = reader.seek_time(time).and_then(|()| reader.next())
             && (found.timestamp_ns < time || !(truth.holds)(&bytes_of(&found)))
         {

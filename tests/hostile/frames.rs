@@ -16,6 +16,7 @@ pub const BD_4_MIB: u8 = 7 << 4;
 
 /// A frame to be written.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "the frame format has as many flags")]
 pub struct Frame {
     pub magic: u32,
     /// Instead of the flags that follow from the fields below.

@@ -25,7 +25,7 @@ fn number(name: &str, default: u64) -> u64 {
 
 fn run(target: Target) {
     keep_freed_memory();
-    let (seed, runs) = (number("WALREC_SEED", 20_240_607), number("WALREC_FUZZ_RUNS", 1_500));
+    let (seed, runs) = (number("WALREC_SEED", 20_240_607), number("WALREC_FUZZ_RUNS", 500));
     let corpus = corpus_of(target);
     assert!(!corpus.is_empty(), "{target:?} has no corpus");
     let mut sound = 0;
@@ -44,7 +44,7 @@ fn run(target: Target) {
             size = target.mutate(&mut input, size, u32::try_from(random.next() >> 32).unwrap());
         }
         let input = &input[..size];
-        let hex = || input.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hex = || input.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
         let outcome = std::panic::catch_unwind(|| target.run(input));
         let found = outcome.unwrap_or_else(|_| panic!("{target:?}: input {}: a panic", hex()));
         sound += u64::from(found.unwrap_or_else(|why| panic!("{target:?}: input {}: {why}", hex())).is_sound());

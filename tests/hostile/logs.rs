@@ -12,7 +12,7 @@ use walrec::storage::simulated::{SimulatedSystem, Snapshot};
 
 use super::decoder::segment::{EVENT_BYTES, EVENTS_PER_BLOCK, block_offset, slot_offset};
 use super::decoder::support::golden_event;
-use super::decoder::{EventBytes, Files, id_of};
+use super::decoder::{EventBytes, Files, Name, id_of, judge_name};
 use super::encode::{Plan, sidecars};
 use super::examine::{LOG, config};
 use super::frames::{Frame, frames_of_segment};
@@ -149,6 +149,11 @@ pub fn many_frames(bytes: &[u8], blocks: usize) -> Vec<u8> {
 /// A segment as `lz4` compresses it.
 pub fn one_frame(bytes: &[u8], blocks: usize) -> Vec<u8> {
     Frame { content_size: None, ..Frame::of(&bytes[..block_offset(blocks)]) }.encode()
+}
+
+/// Whether a file is a frozen segment's, by its name.
+pub fn is_frozen(name: &str) -> bool {
+    matches!(judge_name(name), Name::Frozen(_))
 }
 
 /// A new machine with these files as its log.

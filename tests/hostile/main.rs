@@ -14,6 +14,7 @@ mod encode;
 #[path = "../../fuzz/src/entries.rs"]
 mod entries;
 mod examine;
+mod found;
 #[path = "../../fuzz/src/frame_ops.rs"]
 mod frame_ops;
 mod frames;
@@ -21,6 +22,7 @@ mod fuzzed;
 mod logs;
 mod memory;
 mod misplaced;
+mod places;
 #[path = "../../fuzz/src/script.rs"]
 mod script;
 #[path = "../../fuzz/src/targets.rs"]
