@@ -28,11 +28,14 @@ EVENTS ?= 50000000
 MB ?= 2000
 FOLLOW_SECONDS ?= 60
 ROUNDS ?= 5
+RUNS ?= 10000000
+FUZZ := $(TARGET)/tools/bin/cargo-fuzz
+FUZZ_TARGETS ?= segment frozen small_files directory
 SEED ?=
 MESSAGES ?=
 PREEMPTIONS ?= 3
 
-.PHONY: help run tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk
+.PHONY: help run tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk fuzz
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -103,6 +106,21 @@ power-disk: STATES = 10000
 power-disk: tools ## FS=ext4|xfs|btrfs|all STATES=10000: power cuts on real file systems, and file systems that go down (SEED=)
 	WALREC_POWER_DISK_FS=$(or $(FS),all) WALREC_POWER_DISK_STATES=$(STATES) WALREC_POWER_DISK_SHUTDOWNS=60 \
 	  $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --test power_disk -- --nocapture --test-threads 1
+
+fuzz: ## RUNS=10000000 (or SECONDS=): libFuzzer on each of FUZZ_TARGETS, that many inputs; needs nightly
+	@if ! $(CARGO) +nightly --version >/dev/null 2>&1; then \
+	  echo "make fuzz: DID NOT RUN: libFuzzer needs a nightly toolchain (rustup toolchain install nightly)" >&2; exit 1; fi
+	@test -x $(FUZZ) || { echo "installing cargo-fuzz into $(TARGET)/tools"; \
+	  $(CARGO) install cargo-fuzz --locked --root $(TARGET)/tools --target-dir $(TARGET)/tools/build; }
+	WALREC_FLIPS=100000 WALREC_CUT_STRIDE=1 $(CARGO) test --locked --test hostile bits -- --nocapture
+	@for target in $(FUZZ_TARGETS); do \
+	  mkdir -p $(TARGET)/fuzz/corpus/$$target $(TARGET)/fuzz/found; \
+	  echo "make fuzz: $$target"; \
+	  CARGO_TARGET_DIR=$(CURDIR)/$(TARGET)/fuzz $(CARGO) +nightly fuzz run --fuzz-dir fuzz --sanitizer none --no-trace-compares \
+	    $$target $(TARGET)/fuzz/corpus/$$target fuzz/corpus/$$target -- -max_len=513 -rss_limit_mb=512 -malloc_limit_mb=64 \
+	    -artifact_prefix=$(CURDIR)/$(TARGET)/fuzz/found/$$target- -print_final_stats=1 -verbosity=0 \
+	    $(if $(SECONDS),-max_total_time=$(SECONDS),-runs=$(RUNS)) $(if $(SEED),-seed=$(SEED)); \
+	done
 
 bench: compilers library ## build and run the benchmark of the append path
 	@mkdir -p $(TARGET)/benches-c

@@ -147,8 +147,18 @@ fn loaded() {
 #[test]
 fn every_subject_is_run() {
     // These have a test of their own.
-    let own =
-        ["hot_path", "kill9_child", "bounded", "fault_child", "fault_shim", "poison", "sync_once", "loaded", "faulty", "power_disk_child"];
+    let own = [
+        "hot_path",
+        "kill9_child",
+        "bounded",
+        "fault_child",
+        "fault_shim",
+        "poison",
+        "sync_once",
+        "loaded",
+        "faulty",
+        "power_disk_child",
+    ];
     let directory = toolchain::project().join("tests/c");
     let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     for entry in entries.filter_map(Result::ok) {

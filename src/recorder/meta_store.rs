@@ -23,6 +23,12 @@ impl MetaStore {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Begins with what the file says, which is to be written again in any case: after a salvage the position may be none at all, and the
+    /// file must not be held against the next opening.
+    pub(crate) fn of_file(position: MetaPosition) -> Self {
+        Self(Mutex::new(State { position, dirty: position != MetaPosition::default(), wanted: false }))
+    }
+
     /// A new durable position.
     pub(crate) fn update(&self, position: MetaPosition) {
         self.with(|state| {

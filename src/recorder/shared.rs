@@ -103,6 +103,8 @@ pub(crate) struct Parts {
     pub(crate) identity: StageIdentity,
     pub(crate) stage: Stage,
     pub(crate) durable: MetaPosition,
+    /// What `wal_meta.dat` says now.
+    pub(crate) meta_file: MetaPosition,
     pub(crate) telemetry: Telemetry,
 }
 
@@ -117,7 +119,7 @@ impl Shared {
             geometry: parts.geometry,
             stage: parts.stage,
             bells: Bells::default(),
-            meta: MetaStore::default(),
+            meta: MetaStore::of_file(parts.meta_file),
             telemetry: parts.telemetry,
             page,
             durable: Watermark::new(parts.durable.last_event_id),

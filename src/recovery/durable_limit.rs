@@ -26,7 +26,12 @@ pub(super) fn durable_limit(system: &dyn System, log: &dyn Directory) -> Result<
     match open_stage(system, log, &record) {
         Ok(stage) => from_stage(&*stage, log, &record, meta),
         // Gone, or not ours to look at.
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory
+            ) =>
+        {
             Ok(Some(meta))
         }
         Err(error) => Err(error).at("open", &record.path, ""),

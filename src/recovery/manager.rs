@@ -17,7 +17,7 @@ use super::segment_preloader::{Loaded, SegmentPreloader};
 use super::segment_reader::{Before, Round, SegmentReader, Target};
 use crate::format::{Event, Reason, SegmentName, SegmentNameKind};
 use crate::recovery::{hold_begun, open_log};
-use crate::segment::{Catalog, Corruption, read_meta};
+use crate::segment::{Catalog, Corruption, is_hot_form, read_meta};
 use crate::storage::{Directory, RealSystem, System};
 use crate::telemetry::{Moment, ReaderCount, ReaderTelemetry, ReaderTiming};
 
@@ -250,7 +250,7 @@ impl Manager {
                 self.catalog = catalog;
                 self.go_on_in(segment);
                 if self.segment.is_none() {
-                    return Ok(false);
+                    return self.hold_empty().map(|()| false);
                 }
                 continue;
             };
@@ -330,7 +330,7 @@ impl Manager {
         if let (Some(&next), Some(_)) = (later.next(), later.next())
             && next - segment.index == 1
         {
-            let hot = self.catalog.hot.contains(&next);
+            let hot = is_hot_form(&*self.directory, &self.catalog, next);
             let before = segment.after_all();
             self.ahead = SegmentPreloader::start(&self.directory, &self.telemetry, next, hot, before, self.limit);
         }
@@ -341,7 +341,8 @@ impl Manager {
         let Some(segment) = &mut self.segment else { return Ok(false) };
         let index = segment.index;
         self.catalog = Catalog::read(&*self.directory)?;
-        let next = self.catalog.indices().range(index.saturating_add(1)..).next().copied();
+        // Behind the last index of all there is nothing, least of all this segment again.
+        let next = index.checked_add(1).and_then(|above| self.catalog.indices().range(above..).next().copied());
         let Some(next) = next else {
             return self.at_end(false).map(|_| false);
         };
@@ -401,6 +402,18 @@ impl Manager {
             return Ok(link);
         }
         Ok(None)
+    }
+
+    /// A log without a segment has had no durable event.
+    fn hold_empty(&self) -> Result<(), Error> {
+        let durable = read_meta(&*self.directory)?.last_event_id.max(self.limit.unwrap_or(0));
+        if durable == 0 {
+            return Ok(());
+        }
+        let path = self.directory.path().join(SegmentName::new(0, SegmentNameKind::Hot).to_string());
+        let detail = format!("event {durable} was durable, and there is no segment");
+        let reason = Reason::BelowMeta;
+        Err(Corruption { path, segment_index: 0, block: None, offset: 0, reason, detail }.into())
     }
 
     fn missing(&self, first: u32, last: u32) -> Error {

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use super::error::Error;
 use crate::format::{
-    BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockContext, BlockState, BlockVerdict, EVENT_BYTES, EVENTS_PER_BLOCK, Event,
-    FLAG_LINK, Geometry, GuardContext, Reason, Seal, judge_block, judge_unchained_block, u64_at, xxh64,
+    BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockContext, BlockHeader, BlockState, BlockVerdict, EVENT_BYTES,
+    EVENTS_PER_BLOCK, Event, FLAG_LINK, Geometry, GuardContext, Reason, Seal, judge_block, judge_unchained_block,
+    u64_at, xxh64,
 };
 use crate::segment::{Corruption, EndBlock, FrozenSegment, HotSegment};
 use crate::storage::{Directory, Place};
@@ -413,13 +414,33 @@ impl SegmentReader {
     /// A block of a sealed segment holds exactly what its header says.
     fn hold_finalized(&self, verdict: &BlockVerdict) -> Result<(), Error> {
         match verdict.state {
-            BlockState::Finalized(_) => self.hold_link(verdict),
+            BlockState::Finalized(header) if u32::from(header.event_count) == verdict.accepted => {
+                self.hold_ids(&header)?;
+                self.hold_link(verdict)
+            }
+            BlockState::Finalized(_) => {
+                Err(self.corrupt(Reason::EventCount, "guards prove more events than the sealed block's header".into()))
+            }
             BlockState::Torn(reason) => Err(self.corrupt(reason, String::new())),
             BlockState::Empty | BlockState::Open => {
                 Err(self.corrupt(Reason::Hole, "the sealed block has no header".into()))
             }
             BlockState::Newer => Err(self.corrupt(Reason::Version, String::new())),
         }
+    }
+
+    /// A sound block of another segment in this one's place: block 0 has no chain before it that would tell.
+    fn hold_ids(&self, header: &BlockHeader) -> Result<(), Error> {
+        let Some(seal) = self.seal() else { return Ok(()) };
+        let begins = self.block > 0 || header.first_event_id == seal.first_event_id;
+        if begins && header.last_event_id <= seal.last_event_id {
+            return Ok(());
+        }
+        let detail = format!(
+            "the header says events {} to {}, the block holds {} to {}",
+            seal.first_event_id, seal.last_event_id, header.first_event_id, header.last_event_id
+        );
+        Err(self.corrupt(Reason::SealedCounts, detail))
     }
 
     fn hold_link(&self, verdict: &BlockVerdict) -> Result<(), Error> {

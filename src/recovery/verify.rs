@@ -228,6 +228,8 @@ impl Verification {
         let name = SegmentName::new(index, kind).to_string();
         let bytes = match self.directory.open_file(&name, Access::Read) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            // Opening it as a segment says what is wrong.
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => 0,
             other => other.and_then(|file| file.attributes()).at("open", self.directory.path(), &name)?.bytes,
         };
         let mut counted = Counted::default();

@@ -41,7 +41,10 @@ impl Catalog {
             catalog.add(name);
         }
         let quarantine = match directory.open_subdirectory(QUARANTINE_DIRECTORY) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(catalog),
+            // What is no directory holds no markers; setting something aside there will fail.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(catalog);
+            }
             other => other.at("open", directory.path(), QUARANTINE_DIRECTORY)?,
         };
         for name in quarantine.names().at("list", quarantine.path(), "")? {

@@ -9,7 +9,7 @@ use crate::format::{
     BLOCK_BYTES, HeaderVerdict, Reason, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, SegmentName, SegmentNameKind,
     is_zero, judge_header,
 };
-use crate::storage::{self, Access, Directory, FrozenReader, Place, read_small_frame, sized_frame};
+use crate::storage::{self, Access, Directory, File, FrozenReader, Place, read_small_frame, sized_frame};
 
 use super::error::{Corruption, Error};
 
@@ -37,9 +37,9 @@ impl FrozenSegment {
     pub fn open(directory: &dyn Directory, index: u32) -> Result<Self, Error> {
         let name = SegmentName::new(index, SegmentNameKind::Frozen);
         let text = name.to_string();
-        let file = directory.open_file(&text, Access::Read).at("open", directory.path(), &text)?;
-        let mut bytes = [0; SEGMENT_HEADER_BYTES];
         let place = FrozenPlace { path: directory.path().to_path_buf(), name };
+        let file = place.open(directory)?;
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
         // The header's own frame needs no decoder, whose buffers are large: many are opened for their header alone.
         let after = read_small_frame(&*file, &mut bytes).map_err(|error| place.decode_error(error, 0))?;
         let mut reader = FrozenReader::new(file);
@@ -70,10 +70,8 @@ impl FrozenSegment {
     /// [`Error::Io`].
     pub fn open_without_header(directory: &dyn Directory, index: u32) -> Result<Option<Self>, Error> {
         let name = SegmentName::new(index, SegmentNameKind::Frozen);
-        let text = name.to_string();
-        let file = directory.open_file(&text, Access::Read).at("open", directory.path(), &text)?;
         let place = FrozenPlace { path: directory.path().to_path_buf(), name };
-        let mut reader = FrozenReader::new(file);
+        let mut reader = FrozenReader::new(place.open(directory)?);
         let found = frames_of(&reader, None).map_err(|error| place.decode_error(error, 0))?;
         let (Some(&first), block_count) = (found.offsets.first(), found.blocks) else { return Ok(None) };
         reader.enter_frame(first);
@@ -218,6 +216,16 @@ struct FrozenPlace {
 }
 
 impl FrozenPlace {
+    fn open(&self, directory: &dyn Directory) -> Result<Box<dyn File>, Error> {
+        let text = self.name.to_string();
+        match directory.open_file(&text, Access::Read) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                Err(self.corrupt(None, 0, Reason::FileKind, "").into())
+            }
+            other => Ok(other.at("open", directory.path(), &text)?),
+        }
+    }
+
     fn corrupt(&self, block: Option<u32>, offset: u64, reason: Reason, detail: &str) -> Corruption {
         let path = self.path.join(self.name.to_string());
         Corruption { path, segment_index: self.name.index, block, offset, reason, detail: detail.into() }

@@ -1,5 +1,7 @@
 //! A `.wal` file, opened to be read.
 
+use std::io;
+
 use crate::format::{
     Geometry, HeaderVerdict, Reason, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName, SegmentNameKind, judge_header,
 };
@@ -38,10 +40,15 @@ impl HotSegment {
         let name = SegmentName::new(index, SegmentNameKind::Hot);
         let text = name.to_string();
         let path = || directory.path().join(&text);
-        let file = directory.open_file(&text, Access::Read).at("open", directory.path(), &text)?;
-        let attributes = file.attributes().at("stat", directory.path(), &text)?;
         let corrupt =
             |reason, detail| Corruption { path: path(), segment_index: index, block: None, offset: 0, reason, detail };
+        let file = match directory.open_file(&text, Access::Read) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                return Err(corrupt(Reason::FileKind, String::new()).into());
+            }
+            other => other.at("open", directory.path(), &text)?,
+        };
+        let attributes = file.attributes().at("stat", directory.path(), &text)?;
         let mut header = [0; SEGMENT_HEADER_BYTES];
         let read = file.read_up_to(&mut header, 0).at("read", directory.path(), &text)?;
         if read < header.len() {

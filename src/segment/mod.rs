@@ -18,4 +18,4 @@ pub use frozen_segment::{BLOCKS_PER_FRAME, FrozenSegment};
 pub use hot_segment::{HotSegment, SegmentState};
 pub use log_files::{Identity, read_identity, read_meta};
 pub use scan::{EndBlock, MOST_UNSYNCED_BYTES, SegmentScan, scan_segment};
-pub use sealed::{SealedWalk, verify_frozen, verify_hot};
+pub use sealed::{SealedWalk, is_hot_form, verify_frozen, verify_hot};

@@ -7,6 +7,7 @@ use crate::format::{
 use crate::storage::{Directory, Place};
 
 use super::block_reader::BlockReader;
+use super::catalog::Catalog;
 use super::error::Error;
 use super::frozen_segment::FrozenSegment;
 use super::hot_segment::HotSegment;
@@ -106,6 +107,18 @@ pub fn verify_hot(directory: &dyn Directory, index: u32) -> Result<(), Error> {
         walk.pass(block).map_err(|reason| corrupt(number, reason))?;
     }
     walk.finish().map_err(|reason| corrupt(walk.next_block(), reason))
+}
+
+/// Which form of a segment counts where both are there: whether it is the `.wal`. That costs reading it, but only where a recorder ended,
+/// or stands, between freezing and retiring. What else is wrong with the `.wal` is found when it is opened.
+#[must_use]
+pub fn is_hot_form(directory: &dyn Directory, catalog: &Catalog, index: u32) -> bool {
+    let corrupt = |verified| matches!(verified, Err(Error::Corrupt(_)));
+    let both = catalog.hot.contains(&index) && catalog.frozen.contains(&index);
+    if both && corrupt(verify_hot(directory, index)) {
+        return verify_frozen(directory, index).is_err();
+    }
+    catalog.hot.contains(&index)
 }
 
 /// Decodes a `.wal.lz4`, wholly.

@@ -27,7 +27,7 @@ pub fn replace_file(directory: &dyn Directory, name: &str, temp_name: &str, byte
     directory.sync().at("sync directory", path, "")
 }
 
-/// The first `limit` bytes of a file; `None` when it is not there.
+/// The first `limit` bytes of a file; `None` when it is not there. What is no regular file holds nothing.
 ///
 /// # Errors
 /// Any other failing call's.
@@ -36,6 +36,7 @@ pub fn read_small_file(directory: &dyn Directory, name: &str, limit: usize) -> R
     let file = match directory.open_file(name, Access::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(Some(Vec::new())),
         Err(error) => return Err(error).at("open", path, name),
     };
     let mut bytes = vec![0; limit];

@@ -15,10 +15,15 @@ use crate::format::{u32_at, u64_at};
 
 const READ_BYTES: usize = 1 << 18;
 
-/// The decoded bytes of a frozen segment, in order. Memory: the decoder's two blocks of at most 4 MiB and 256 KiB.
+/// The decoded bytes of a frozen segment, in order. Memory: the decoder's blocks, 12 MiB at the most for frames of 4 MiB, and 256 KiB.
 pub struct FrozenReader {
     decoder: FrameDecoder<FileStream>,
+    /// What the decoder's buffers were made for.
+    shape: Option<FrameShape>,
 }
+
+/// What decides how large a decoder's buffers are: whether blocks are linked, and how large they may be.
+type FrameShape = (bool, u8);
 
 impl std::fmt::Debug for FrozenReader {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -30,7 +35,7 @@ impl FrozenReader {
     /// Reads `file` from its start.
     #[must_use]
     pub fn new(file: Box<dyn File>) -> Self {
-        Self { decoder: FrameDecoder::new(FileStream::new(Some(file), Box::default(), 0)) }
+        Self { decoder: FrameDecoder::new(FileStream::new(Some(file), Box::default(), 0)), shape: None }
     }
 
     /// Goes on at `offset` of the file, where a frame begins.
@@ -39,6 +44,18 @@ impl FrozenReader {
         let stream = self.decoder.get_mut();
         let (file, buffer) = (stream.file.take(), std::mem::take(&mut stream.buffer));
         self.decoder = FrameDecoder::new(FileStream::new(file, buffer, offset));
+        self.shape = None;
+    }
+
+    /// The decoder keeps its buffers from frame to frame and takes them to be of the present one's size: a frame of another shape
+    /// gets a new decoder. Frames that one writer made have one shape.
+    fn fit_next_frame(&mut self) -> io::Result<()> {
+        let Some((shape, offset)) = self.decoder.get_ref().next_shape()? else { return Ok(()) };
+        if self.shape.is_some_and(|fits| fits != shape) {
+            self.enter_frame(offset);
+        }
+        self.shape = Some(shape);
+        Ok(())
     }
 
     /// The file, to look at its structure; `None` between two files.
@@ -71,6 +88,9 @@ impl FrozenReader {
     pub fn read_up_to(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut done = 0;
         while done < buffer.len() {
+            if self.is_between_frames() {
+                self.fit_next_frame()?;
+            }
             match self.decoder.read(&mut buffer[done..]).map_err(about_the_data)? {
                 0 if !matches!(self.decoder.get_ref().frame, FrameWalk::Between) => {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "an LZ4 frame is cut before its end mark"));
@@ -125,6 +145,17 @@ impl FileStream {
     fn at_end(&mut self) -> io::Result<bool> {
         self.fill()?;
         Ok(self.begin == self.end)
+    }
+
+    /// The shape of the frame that begins here, and where that is; `None` when there is no room for one.
+    fn next_shape(&self) -> io::Result<Option<(FrameShape, u64)>> {
+        let Some(file) = &self.file else { return Ok(None) };
+        let offset = self.offset - (self.end - self.begin) as u64;
+        let mut head = [0; 6];
+        if file.read_up_to(&mut head, offset)? < head.len() {
+            return Ok(None);
+        }
+        Ok(Some(((head[4] & FLAG_INDEPENDENT == 0, head[5]), offset)))
     }
 }
 
@@ -242,6 +273,7 @@ enum FrameWalk {
 const FLAG_CONTENT_CHECKSUM: u8 = 1 << 2;
 const FLAG_CONTENT_SIZE: u8 = 1 << 3;
 const FLAG_BLOCK_CHECKSUM: u8 = 1 << 4;
+const FLAG_INDEPENDENT: u8 = 1 << 5;
 const FLAG_DICTIONARY: u8 = 1;
 
 impl FrameWalk {

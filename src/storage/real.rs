@@ -178,24 +178,36 @@ impl RealDirectory {
     }
 
     fn open(&self, name: &str, access: Access, extra: libc::c_int) -> io::Result<Box<dyn File>> {
-        let name = c_name(name)?;
-        let base = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | extra;
-        let descriptor = match access {
-            Access::Read => open_at(self.raw(), &name, base | libc::O_RDONLY)?,
-            Access::Write => open_at(self.raw(), &name, base | libc::O_RDWR)?,
-            Access::WriteDirect => match open_at(self.raw(), &name, base | libc::O_RDWR | libc::O_DIRECT) {
-                // The file system has no direct I/O; some have made the file by then.
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                    open_at(self.raw(), &name, (base & !libc::O_EXCL) | libc::O_RDWR)?
-                }
-                other => other?,
-            },
-        };
+        let descriptor = self.open_descriptor(name, access, extra).map_err(|error| match error.raw_os_error() {
+            // A link; a directory; a socket, or a device without a driver: what cannot even be opened is of the wrong kind too.
+            Some(libc::ELOOP | libc::EISDIR | libc::ENXIO | libc::ENODEV) => not_regular(),
+            _ => error,
+        })?;
         if stat_of(descriptor.as_raw_fd())?.st_mode & libc::S_IFMT != libc::S_IFREG {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+            return Err(not_regular());
         }
         Ok(Box::new(RealFile { descriptor }))
     }
+
+    fn open_descriptor(&self, name: &str, access: Access, extra: libc::c_int) -> io::Result<OwnedFd> {
+        let name = c_name(name)?;
+        let base = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | extra;
+        match access {
+            Access::Read => open_at(self.raw(), &name, base | libc::O_RDONLY),
+            Access::Write => open_at(self.raw(), &name, base | libc::O_RDWR),
+            Access::WriteDirect => match open_at(self.raw(), &name, base | libc::O_RDWR | libc::O_DIRECT) {
+                // The file system has no direct I/O; some have made the file by then.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                    open_at(self.raw(), &name, (base & !libc::O_EXCL) | libc::O_RDWR)
+                }
+                other => other,
+            },
+        }
+    }
+}
+
+fn not_regular() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
 }
 
 impl Directory for RealDirectory {

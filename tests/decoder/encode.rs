@@ -177,17 +177,25 @@ pub fn three_segments() -> Vec<Plan> {
     plans
 }
 
-/// The files beside the segments, as a clean close leaves them.
-pub fn write_sidecars(dir: &Path, segment_index: u32, offset: usize, last_event_id: u64) {
+/// The files beside the segments, as a clean close leaves them: names and bytes. `gone` is where the stage was.
+pub fn sidecars(gone: &Path, segment_index: u32, offset: usize, last_event_id: u64) -> [(&'static str, Vec<u8>); 3] {
     let mut meta = u32::try_from(offset).unwrap().to_le_bytes().to_vec();
     meta.extend_from_slice(&segment_index.to_le_bytes());
     meta.extend_from_slice(&last_event_id.to_le_bytes());
-    write_file(&dir.join("wal_meta.dat"), &meta);
-    write_file(&dir.join("walrec.id"), b"00112233445566778899aabbccddeeff\n");
-    let gone = dir.join("no such stage");
     let line =
         format!("closed ffeeddccbbaa99887766554433221100 01234567-89ab-cdef-0123-456789abcdef {}\n", gone.display());
-    write_file(&dir.join("walrec.stage"), line.as_bytes());
+    [
+        ("wal_meta.dat", meta),
+        ("walrec.id", b"00112233445566778899aabbccddeeff\n".to_vec()),
+        ("walrec.stage", line.into_bytes()),
+    ]
+}
+
+/// Writes them.
+pub fn write_sidecars(dir: &Path, segment_index: u32, offset: usize, last_event_id: u64) {
+    for (name, bytes) in sidecars(&dir.join("no such stage"), segment_index, offset, last_event_id) {
+        write_file(&dir.join(name), &bytes);
+    }
 }
 
 /// Writes the plans' segments and their sidecars.

@@ -177,6 +177,15 @@ pub fn thaw(file: &str, bytes: &[u8]) -> Result<(Vec<u8>, Stored), String> {
     Ok((content, Stored::FrozenInOneFrame))
 }
 
+/// The content of all frames, whatever form they make together.
+pub fn content_of(file: &str, bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let mut content = Vec::new();
+    for (number, frame) in frames_of(file, bytes)?.iter().enumerate() {
+        content.extend(decode(file, number, bytes, frame)?);
+    }
+    Ok(content)
+}
+
 /// "block size 4 MiB, one LZ4 block each, content size and content checksum present": what walrec's own frames are.
 pub fn check_own_frames(file: &str, bytes: &[u8]) -> Result<(), String> {
     for (number, frame) in frames_of(file, bytes)?.iter().enumerate() {

@@ -131,18 +131,29 @@ pub fn judge_name(name: &str) -> Name {
     }
 }
 
-fn names_in(dir: &Path) -> Result<Vec<String>, String> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir).map_err(|why| format!("{}: {why}", dir.display()))? {
-        let entry = entry.map_err(|why| format!("{}: {why}", dir.display()))?;
-        names.push(entry.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    Ok(names)
+/// Where a log's files are: a directory, or memory.
+pub trait Files {
+    /// The names in the log directory, sorted, or in a directory of it.
+    fn names(&self, below: Option<&str>) -> Result<Vec<String>, String>;
+    /// A file's bytes.
+    fn read(&self, name: &str) -> Result<Vec<u8>, String>;
 }
 
-fn read(dir: &Path, name: &str) -> Result<Vec<u8>, String> {
-    fs::read(dir.join(name)).map_err(|why| format!("{name}: {why}"))
+impl Files for Path {
+    fn names(&self, below: Option<&str>) -> Result<Vec<String>, String> {
+        let dir = below.map_or_else(|| self.to_owned(), |below| self.join(below));
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&dir).map_err(|why| format!("{}: {why}", dir.display()))? {
+            let entry = entry.map_err(|why| format!("{}: {why}", dir.display()))?;
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>, String> {
+        fs::read(self.join(name)).map_err(|why| format!("{name}: {why}"))
+    }
 }
 
 /// "16-byte meta state ... missing or short: nothing is known".
@@ -212,13 +223,18 @@ pub fn decode_stage_line(dir: &Path, bytes: &[u8]) -> Result<StageLine, String> 
 
 /// The two files that one index can have.
 #[derive(Default)]
-struct Files {
+struct Forms {
     hot: Option<String>,
     frozen: Option<String>,
 }
 
 /// Decodes a log directory, and rejects what FORMAT.md does not allow in any log.
 pub fn decode_log(dir: &Path) -> Result<Log, String> {
+    decode_log_of(dir, dir)
+}
+
+/// The same for files that lie elsewhere; `dir` is where they are said to be.
+pub fn decode_log_of(dir: &Path, all: &(impl Files + ?Sized)) -> Result<Log, String> {
     let mut log = Log {
         dir: dir.to_owned(),
         segments: Vec::new(),
@@ -231,16 +247,16 @@ pub fn decode_log(dir: &Path) -> Result<Log, String> {
         quarantine: Vec::new(),
         foreign: Vec::new(),
     };
-    let mut files = BTreeMap::<u32, Files>::new();
-    for name in names_in(dir)? {
+    let mut files = BTreeMap::<u32, Forms>::new();
+    for name in all.names(None)? {
         match judge_name(&name) {
             Name::Hot(index) => files.entry(index).or_default().hot = Some(name),
             Name::Frozen(index) => files.entry(index).or_default().frozen = Some(name),
             Name::Leftover => log.leftovers.push(name),
-            Name::Meta => log.meta = decode_meta(&read(dir, &name)?),
-            Name::Id => log.id = Some(decode_id(&read(dir, &name)?)?),
-            Name::Stage => log.stage = Some(decode_stage_line(dir, &read(dir, &name)?)?),
-            Name::Quarantine => log.quarantine = names_in(&dir.join(&name))?,
+            Name::Meta => log.meta = decode_meta(&all.read(&name)?),
+            Name::Id => log.id = Some(decode_id(&all.read(&name)?)?),
+            Name::Stage => log.stage = Some(decode_stage_line(dir, &all.read(&name)?)?),
+            Name::Quarantine => log.quarantine = all.names(Some(&name))?,
             Name::StageDirectory => {}
             Name::Foreign => log.foreign.push(name),
         }
@@ -254,7 +270,7 @@ pub fn decode_log(dir: &Path) -> Result<Log, String> {
                 previous.index + 1
             ));
         }
-        let segment = decode_files(dir, index, files, &mut log)?;
+        let segment = decode_files(all, index, files, &mut log)?;
         log.segments.push(segment);
     }
     check_order_of_writes(&log)?;
@@ -271,7 +287,7 @@ pub fn decode_log(dir: &Path) -> Result<Log, String> {
 }
 
 /// "Both present at open: the `.wal` if it verifies whole, else the `.lz4` if it does, else corrupt."
-fn decode_files(dir: &Path, index: u32, files: Files, log: &mut Log) -> Result<Segment, String> {
+fn decode_files(all: &(impl Files + ?Sized), index: u32, files: Forms, log: &mut Log) -> Result<Segment, String> {
     let before = segment::Before {
         last_event_id: log.last_event_id(),
         chained_checksum: log.segments.last().map(|previous| previous.chained_checksum),
@@ -285,7 +301,7 @@ fn decode_files(dir: &Path, index: u32, files: Files, log: &mut Log) -> Result<S
             log.duplicates.push(name);
             continue;
         }
-        match decode_file(dir, index, &name, frozen, before, &mut log.events) {
+        match decode_file(all, index, &name, frozen, before, &mut log.events) {
             Ok(segment) => found = Some(segment),
             Err(why) => {
                 log.events.truncate(kept);
@@ -298,14 +314,14 @@ fn decode_files(dir: &Path, index: u32, files: Files, log: &mut Log) -> Result<S
 }
 
 fn decode_file(
-    dir: &Path,
+    all: &(impl Files + ?Sized),
     index: u32,
     name: &str,
     frozen: bool,
     before: segment::Before,
     events: &mut Vec<EventBytes>,
 ) -> Result<Segment, String> {
-    let bytes = read(dir, name)?;
+    let bytes = all.read(name)?;
     let file_bytes = bytes.len() as u64;
     if frozen {
         let (content, stored) = frozen::thaw(name, &bytes)?;
@@ -321,6 +337,14 @@ fn decode_file(
 fn check_order_of_writes(log: &Log) -> Result<(), String> {
     let Some(newest) = log.segments.iter().rposition(|segment| !segment.events.is_empty()) else { return Ok(()) };
     for segment in &log.segments[..newest] {
+        let dirty = segment.first_dirty_byte.filter(|_| !segment.sealed);
+        if let Some(offset) = dirty {
+            let place = Place { file: &segment.name, block: None, offset };
+            return Err(place.fault("byte above the events of an unsealed segment below another", "0", "not 0"));
+        }
+        if segment.events.is_empty() && !segment.sealed {
+            return Err(format!("{}: an unsealed segment without events below one that holds some", segment.name));
+        }
         let open = segment.blocks.iter().find(|block| !block.finalized);
         if open.is_some() || segment.torn.is_some() {
             let at = open.map_or(segment.blocks.len(), |block| block.index);

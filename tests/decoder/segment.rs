@@ -160,16 +160,16 @@ pub struct Before {
     pub chained_checksum: Option<u64>,
 }
 
-/// "Exact and 4 KiB-padded file sizes are both valid: blocks = (size - 64) / 16448".
+/// "Any size from exact to padded is valid": blocks = (size - 64) / 16448.
 pub fn capacity_of(file: &str, file_bytes: u64) -> Result<usize, String> {
     let bytes = usize::try_from(file_bytes).expect("64-bit");
     let blocks = bytes.saturating_sub(SEGMENT_HEADER_BYTES) / BLOCK_BYTES;
     let exact = block_offset(blocks);
     let padded = exact.next_multiple_of(4096);
-    if blocks == 0 || blocks > MAX_BLOCKS_READ || (bytes != exact && bytes != padded) {
+    if blocks == 0 || blocks > MAX_BLOCKS_READ || !(exact..=padded).contains(&bytes) {
         return Err(format!(
-            "{file}: file size: expected 64 + n * 16448 with n in 1..=524288, exact or padded to 4096 \
-             (nearest {exact} or {padded}), actual {bytes}"
+            "{file}: file size: expected 64 + n * 16448 with n in 1..=524288, from exact to padded to 4096 \
+             (nearest {exact} to {padded}), actual {bytes}"
         ));
     }
     Ok(blocks)
@@ -215,6 +215,8 @@ enum BlockFault {
     /// The header is zero: not finalized.
     Unwritten,
     Invalid(String),
+    /// All of it holds but the link: the segment before is not the one that was there.
+    Link(String),
     /// "any other bit: a newer format".
     Newer(String),
 }
@@ -276,7 +278,10 @@ impl Walk<'_> {
         check(h::CHAINED_CHECKSUM, "chained_checksum", xxh64(events, seed))?;
         let link = (block == 0 && flags & FLAG_LINK != 0).then(|| h::LINK.of(header));
         if let (Some(_), Some(previous)) = (link, self.before.chained_checksum) {
-            check(h::LINK, "link to the previous segment", previous)?;
+            check(h::LINK, "link to the previous segment", previous).map_err(|fault| match fault {
+                BlockFault::Invalid(text) => BlockFault::Link(text),
+                other => other,
+            })?;
         }
         Ok(Block {
             index: block,
@@ -393,10 +398,20 @@ fn walk_sealed(walk: &Walk, segment: &mut Segment) -> Result<(), String> {
     for block in 0..block_count {
         let block =
             walk.block(block, seed, last_id, end).map_err(|why| match why {
-                BlockFault::Invalid(text) | BlockFault::Newer(text) => text,
+                BlockFault::Invalid(text) | BlockFault::Link(text) | BlockFault::Newer(text) => text,
                 BlockFault::Unwritten => Place { file: walk.file, block: Some(block), offset: block_offset(block) }
                     .fault("block header of a sealed segment", "a finalized block", "all zero"),
             })?;
+        let told = block.events.len();
+        let (proven, _) = walk.open_events(block.index, told, block.last_event_id);
+        if proven > told {
+            let place = Place {
+                file: walk.file,
+                block: Some(block.index),
+                offset: block_offset(block.index) + block_header::EVENT_COUNT.off,
+            };
+            return Err(fault(place, "event_count of a sealed block, by the guards", proven as u64, told as u64));
+        }
         (seed, last_id, end) = (block.chained_checksum, block.last_event_id, block.events.end);
         segment.blocks.push(block);
     }
@@ -429,7 +444,7 @@ fn walk_unsealed(walk: &Walk, segment: &mut Segment) -> Result<(), String> {
     for index in 0..segment.capacity {
         let finalized = match walk.block(index, seed, last_id, end) {
             Ok(block) => Some(block),
-            Err(BlockFault::Newer(text)) => return Err(text),
+            Err(BlockFault::Newer(text) | BlockFault::Link(text)) => return Err(text),
             Err(BlockFault::Unwritten) => None,
             Err(BlockFault::Invalid(text)) => {
                 segment.torn.get_or_insert(text);

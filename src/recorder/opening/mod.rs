@@ -102,6 +102,7 @@ pub fn open_stepped(system: Arc<dyn System>, path: &Path, config: &Config) -> Re
         identity,
         stage,
         durable,
+        meta_file: meta,
         telemetry,
     };
     report.failures.iter().for_each(|&reason| parts.telemetry.count_checksum_failure(reason));

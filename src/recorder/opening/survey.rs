@@ -112,8 +112,7 @@ impl Surveyor<'_> {
         self.look_for_gaps(&mut plan)?;
         let indices: BTreeSet<u32> = self.catalog.indices().difference(&self.excluded).copied().collect();
         plan.segment_count = u32::try_from(indices.len()).unwrap_or(u32::MAX);
-        let newest = self.catalog.indices().last().copied().max(self.catalog.lost.last().copied());
-        plan.next_index = newest.map_or(0, |newest| newest.saturating_add(1));
+        plan.next_index = self.index_after_all();
         let (unsealed, base) = self.find_unsealed(&indices)?;
         plan.link = base.link;
         plan.last_event_id = base.last_event_id;
@@ -130,6 +129,20 @@ impl Surveyor<'_> {
         self.hold_against_watermarks(&mut plan)?;
         plan.first_event_id = self.first_event_id(&indices, &plan)?;
         Ok(Outcome::Plan(Box::new(plan)))
+    }
+
+    /// The index after the newest segment, and after those that are recorded as lost right above it: further up a marker would leave a gap
+    /// that nothing records.
+    fn index_after_all(&self) -> u32 {
+        let lost = &self.catalog.lost;
+        let Some(&newest) = self.catalog.indices().last() else {
+            return lost.last().map_or(0, |newest| newest.saturating_add(1));
+        };
+        let mut next = newest.saturating_add(1);
+        while lost.contains(&next) && next < u32::MAX {
+            next += 1;
+        }
+        next
     }
 
     fn corrupt(&self, index: u32, offset: u64, reason: Reason, detail: String) -> Error {

@@ -29,6 +29,8 @@ pub(super) struct Surroundings {
     pub(super) link: Option<u64>,
     /// Every block of the segment has a header.
     pub(super) sealed: bool,
+    /// A seal says that nothing stands above the events that a sound block's header tells of.
+    pub(super) sealed_counts: bool,
     /// What a sealed header says of the segment's ids.
     pub(super) ids: RangeInclusive<u64>,
 }
@@ -99,7 +101,8 @@ pub(super) fn salvage_block(bytes: &[u8; BLOCK_BYTES], around: &Surroundings) ->
     let mut last = around.last_event_id;
     for (slot, event) in (0..).zip(events) {
         let event_id = u64_at(event, 0);
-        let follows = event_id > last && around.ids.contains(&event_id);
+        let above = proven > 0 && around.sealed_counts && slot >= proven;
+        let follows = event_id > last && around.ids.contains(&event_id) && !above;
         if slot < proven || (follows && has_guard(slot, event)) {
             last = event_id;
             pieces.push(Piece::Event(Event::from_bytes(event)));

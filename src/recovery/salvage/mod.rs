@@ -293,6 +293,7 @@ impl Salvager {
             in_place: self.in_place,
             link: self.link,
             sealed: seal.is_some() || !segment.header_holds,
+            sealed_counts: seal.is_some(),
             ids: seal.map_or(1..=u64::MAX, |seal| seal.first_event_id.max(1)..=seal.last_event_id),
         };
         let salvaged = self.judge_timed(bytes, &around);

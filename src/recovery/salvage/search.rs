@@ -1,14 +1,14 @@
 //! Which segments there are to salvage, and where to begin.
 
 use super::{Before, Error, Salvager, SegmentReader, Target};
-use crate::segment::Catalog;
+use crate::segment::{Catalog, is_hot_form};
 
 impl Salvager {
     /// Whether a segment holds events, or may.
     pub(super) fn is_in_use(&self, index: u32) -> bool {
         let unknown = Before { last_event_id: 0, link: None };
-        let opened =
-            SegmentReader::open(&self.directory, &self.telemetry, index, self.catalog.hot.contains(&index), unknown);
+        let hot = is_hot_form(&*self.directory, &self.catalog, index);
+        let opened = SegmentReader::open(&self.directory, &self.telemetry, index, hot, unknown);
         match opened.and_then(|mut segment| segment.first_event_id()) {
             Ok(Some(first)) => self.limit.is_none_or(|limit| first <= limit),
             Ok(None) => false,
@@ -23,8 +23,8 @@ impl Salvager {
         let unknown = Before { last_event_id: 0, link: None };
         let first = |from: usize| {
             indices[from..].iter().find_map(|&index| {
-                let opened =
-                    SegmentReader::open(&self.directory, &self.telemetry, index, catalog.hot.contains(&index), unknown);
+                let hot = is_hot_form(&*self.directory, catalog, index);
+                let opened = SegmentReader::open(&self.directory, &self.telemetry, index, hot, unknown);
                 opened.and_then(|mut segment| segment.may_begin(target)).ok().flatten()
             })
         };

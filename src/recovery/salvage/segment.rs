@@ -128,7 +128,9 @@ impl SalvageSegment {
             Ok(segment) => (segment, None),
             Err(segment::Error::Io(error)) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(segment::Error::Io(error)) => return Err(error.into()),
-            Err(segment::Error::Corrupt(corruption)) if corruption.reason != Reason::SegmentIndex => {
+            Err(segment::Error::Corrupt(corruption))
+                if !matches!(corruption.reason, Reason::SegmentIndex | Reason::FileKind) =>
+            {
                 match FrozenSegment::open_without_header(directory, index)? {
                     Some(segment) => (segment, Some(corruption.reason)),
                     None => return Ok(Some(Self::lost(index, false, corruption.reason, 0))),
@@ -182,7 +184,8 @@ impl SalvageSegment {
                 if index < *first || (index - *first) as usize >= held {
                     let name = SegmentName::new(self.index, SegmentNameKind::Hot).to_string();
                     window.clear();
-                    window.resize(READ_BLOCKS * BLOCK_BYTES, 0);
+                    let wanted = READ_BLOCKS.min((self.block_count - index) as usize) * BLOCK_BYTES;
+                    window.resize(wanted, 0);
                     let read = file.read_up_to(window, offset).at("read", directory.path(), &name)?;
                     if (read as u64) < (*bytes - offset).min(window.len() as u64) {
                         window.clear();
@@ -190,7 +193,7 @@ impl SalvageSegment {
                     }
                     // A block that the file does not hold whole reads on in zeros.
                     window.truncate(read.next_multiple_of(BLOCK_BYTES).max(BLOCK_BYTES));
-                    window[read.min(READ_BLOCKS * BLOCK_BYTES)..].fill(0);
+                    window[read.min(wanted)..].fill(0);
                     *first = index;
                 }
                 let block = window.as_chunks::<BLOCK_BYTES>().0[(index - *first) as usize];

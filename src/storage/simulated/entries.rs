@@ -123,7 +123,8 @@ pub(super) fn names_of(path: &Path) -> io::Result<Vec<String>> {
     for component in path.components() {
         match component {
             Component::Normal(name) => {
-                names.push(name.to_str().ok_or_else(|| errno(libc::EILSEQ))?.to_owned());
+                // All names here are text, so there is no other.
+                names.push(name.to_str().ok_or_else(|| errno(libc::ENOENT))?.to_owned());
             }
             Component::ParentDir => drop(names.pop()),
             Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
