@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use crate::format::Id128;
 
-pub use atomic_file::{read_small_file, replace_file};
+pub use atomic_file::{read_small_file, replace_file, replace_sector};
 pub use error::{Error, Place};
 pub use lz4::{FrozenReader, SizedFrame, sized_frame};
 pub use lz4_frame::FrameEncoder;
@@ -220,6 +220,9 @@ pub trait File: Send + Sync + fmt::Debug {
     /// # Errors
     /// The system's; no space leaves the file as it was or longer.
     fn allocate(&self, bytes: u64) -> io::Result<()>;
+    /// Readies a new, empty file of `bytes` to be overwritten where it lies, on a file system that would write elsewhere and so need
+    /// space for it; a hint.
+    fn keep_in_place(&self, _bytes: u64) {}
     /// Cuts or extends the file.
     ///
     /// # Errors

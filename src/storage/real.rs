@@ -367,16 +367,18 @@ impl File for RealFile {
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         let len = offset_of(bytes)?;
-        if file_system_type(self.raw())? == libc::BTRFS_SUPER_MAGIC {
-            let flags = FS_NOCOW_FL;
-            // Only helps, and only while the file is empty: a refusal is no error.
-            // SAFETY: the request reads one long.
-            unsafe { libc::ioctl(self.raw(), FS_IOC_SETFLAGS, &raw const flags) };
-        }
+        self.forbid_copy_on_write()?;
         // SAFETY: the descriptor is open.
         match call(|| i64::from(unsafe { libc::fallocate(self.raw(), 0, 0, len) })) {
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => self.fill_with_zeros(bytes),
             other => other.map(drop),
+        }
+    }
+
+    fn keep_in_place(&self, bytes: u64) {
+        // Without space of its own such a file would lie in the metadata, which are never overwritten. Where it fails, so will the write.
+        if self.forbid_copy_on_write().is_ok_and(|forbidden| forbidden) {
+            let _ = self.allocate(bytes);
         }
     }
 
@@ -402,6 +404,17 @@ impl File for RealFile {
 }
 
 impl RealFile {
+    /// `true` on a file system that copies on write. Only helps, and only while the file is empty: a refusal is no error.
+    fn forbid_copy_on_write(&self) -> io::Result<bool> {
+        let copies = file_system_type(self.raw())? == libc::BTRFS_SUPER_MAGIC;
+        if copies {
+            let flags = FS_NOCOW_FL;
+            // SAFETY: the request reads one long.
+            unsafe { libc::ioctl(self.raw(), FS_IOC_SETFLAGS, &raw const flags) };
+        }
+        Ok(copies)
+    }
+
     /// Allocates by writing, where the file system cannot do it otherwise. Only bytes above the present end are written.
     fn fill_with_zeros(&self, bytes: u64) -> io::Result<()> {
         let zeros = PageBuffer::zeroed(ZERO_BYTES);
