@@ -19,7 +19,7 @@ use super::error::Error;
 use super::lifecycle::SlotNumber;
 use super::meta_store::MetaStore;
 use crate::format::{Geometry, MetaPosition};
-use crate::storage::{CursorPage, Directory, Slot, Stage, StageIdentity, System};
+use crate::storage::{CursorPage, Directory, Slot, Stage, System};
 use crate::sync::Bell;
 use crate::telemetry::Telemetry;
 
@@ -67,7 +67,6 @@ pub(crate) struct Shared {
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) config: Config,
     pub(crate) geometry: Geometry,
-    pub(crate) identity: StageIdentity,
     pub(crate) stage: Stage,
     pub(crate) bells: Bells,
     pub(crate) meta: MetaStore,
@@ -103,7 +102,6 @@ pub(crate) struct Parts {
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) config: Config,
     pub(crate) geometry: Geometry,
-    pub(crate) identity: StageIdentity,
     pub(crate) stage: Stage,
     pub(crate) durable: MetaPosition,
     pub(crate) telemetry: Telemetry,
@@ -118,7 +116,6 @@ impl Shared {
             directory: parts.directory,
             config: parts.config,
             geometry: parts.geometry,
-            identity: parts.identity,
             stage: parts.stage,
             bells: Bells::default(),
             meta: MetaStore::default(),

@@ -58,15 +58,19 @@ fn from_stage(
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             other => other.at("open", stage.path(), &name)?,
         };
-        let ControlPage::Live(page) = ControlPage::read(&*file).at("read", stage.path(), &name)? else { continue };
-        if page.identity.incarnation != record.incarnation {
+        let (identity, durable_event_id) = match ControlPage::read(&*file).at("read", stage.path(), &name)? {
+            ControlPage::Blank | ControlPage::UnknownLayout(_) => continue,
+            ControlPage::Free(identity, durable_event_id) => (identity, durable_event_id),
+            ControlPage::Live(page) => (page.identity, page.durable_event_id),
+        };
+        if identity.incarnation != record.incarnation {
             continue;
         }
-        if page.identity.directory != own {
+        if identity.directory != own {
             // The log was copied: nobody writes to this one.
             return Ok(None);
         }
-        durable = durable.max(page.durable_event_id);
+        durable = durable.max(durable_event_id);
     }
     Ok(Some(durable))
 }

@@ -39,7 +39,7 @@ use super::worker::{
 };
 use crate::format::{Geometry, Id128};
 use crate::segment::{Catalog, Identity, read_identity, read_meta};
-use crate::storage::{Directory, DirectoryAttributes, Place, SlotSegment, StageIdentity, System, replace_file};
+use crate::storage::{Directory, DirectoryAttributes, Place, SlotSegment, Stage, StageIdentity, System, replace_file};
 use crate::sync::Worker;
 use crate::telemetry::{Count, Moment, Telemetry, Timing, timed_ring};
 
@@ -90,17 +90,18 @@ pub fn open_stepped(system: Arc<dyn System>, path: &Path, config: &Config) -> Re
 
     let stage = stage_place::build(&log, id, &evidence, config, geometry, &mut report)?;
     let incarnation = log.system.random_id().at("random bytes", path, "")?;
-    let closing = stage_place::record(&log, &stage, incarnation, &evidence, outcome.next_index)?;
-    let identity = StageIdentity { boot: log.boot, incarnation, directory: log.attributes.identity };
-    let resumed = outcome.resumed.take();
     let durable = outcome.durable;
+    let identity = StageIdentity { boot: log.boot, incarnation, directory: log.attributes.identity };
+    // Before the record that leads readers there.
+    take_over(&stage, &identity, durable.last_event_id);
+    let closing = stage_place::record(&log, &stage, incarnation, &evidence, outcome.next_index)?;
+    let resumed = outcome.resumed.take();
     let telemetry = Telemetry::new(stage.slots().len());
     let parts = Parts {
         system: Arc::clone(&log.system),
         directory: Arc::clone(&log.directory),
         config: config.clone(),
         geometry,
-        identity,
         stage,
         durable,
         telemetry,
@@ -158,6 +159,15 @@ fn assemble(
     Ok((writer, Workers { preparer, flusher, maintainer, meta }))
 }
 
+/// Every slot says whose it is, and what is durable at the open.
+#[allow(unsafe_code, reason = "writes control pages of slots that nobody has in use yet")]
+fn take_over(stage: &Stage, identity: &StageIdentity, durable_event_id: u64) {
+    for slot in stage.slots().iter() {
+        // SAFETY: `stage_place::build` has set all of them Free, and there is no preparer yet.
+        unsafe { slot.set_owner(identity, durable_event_id) };
+    }
+}
+
 /// Loads a segment that is written on in place into `slot`.
 #[allow(unsafe_code, reason = "fills a slot that nobody has in use yet")]
 fn load(shared: &Shared, number: SlotNumber, resumed: Resumed) -> Result<ActiveSegment, Error> {
@@ -177,7 +187,7 @@ fn load(shared: &Shared, number: SlotNumber, resumed: Resumed) -> Result<ActiveS
     // SAFETY: as above.
     unsafe {
         let previous = resumed.previous_last_event_id;
-        slot.set_live(&shared.identity, &segment, resumed.progress.durable_slots, previous);
+        slot.set_live(&segment, resumed.progress.durable_slots, previous);
     }
     let prepared =
         PreparedSegment { file: resumed.file, header: resumed.header, geometry: shared.geometry, slot: number };

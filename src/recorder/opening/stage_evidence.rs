@@ -135,7 +135,7 @@ impl StageEvidence {
             let name = name.to_string_lossy();
             let file = directory.open_file(&name, Access::Read).at("open", path, &name)?;
             let page = match ControlPage::read(&*file).at("read", path, &name)? {
-                ControlPage::Free => continue,
+                ControlPage::Blank | ControlPage::Free(..) => continue,
                 ControlPage::UnknownLayout(layout) => {
                     return Err(Error::Newer {
                         path: path.join(&*name),

@@ -104,7 +104,7 @@ impl SegmentPreparer {
         unsafe {
             slot.bytes_mut(0, free.used_bytes).fill(0);
             slot.bytes_mut(0, SEGMENT_HEADER_BYTES).copy_from_slice(&header.to_bytes());
-            slot.set_live(&self.shared.identity, &segment, 0, 0);
+            slot.set_live(&segment, 0, 0);
         }
         let prepared = PreparedSegment { file, header, geometry, slot: free.slot };
         // Counted before anyone can take it: no step of a segment's life is counted before the one it follows.
