@@ -128,7 +128,7 @@ fn hot_path() {
 #[test]
 fn every_subject_is_run() {
     // These have a test of their own.
-    let own = ["hot_path", "kill9_child"];
+    let own = ["hot_path", "kill9_child", "full_disk", "hung_disk", "small_disk"];
     let directory = toolchain::project().join("tests/c");
     let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     for entry in entries.filter_map(Result::ok) {

@@ -8,6 +8,9 @@ declare -A required=([g++]=g++ [gcc]=gcc [make]=make [nm]=binutils [readelf]=bin
 # Without these some tests say that they did not run. Command and Debian package.
 declare -A wanted=(
     [strace]=strace
+    [mkfs.ext4]=e2fsprogs
+    [mkfs.xfs]=xfsprogs
+    [mkfs.btrfs]=btrfs-progs
 )
 
 missing_of() {
