@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, PathBuf};
 
 use super::Directory;
 use super::atomic_file::{SECTOR_BYTES, replace_sector};
@@ -51,7 +51,7 @@ impl StageRecord {
     }
 
     /// Reads the line; `None` for anything else. The path is as strict as what this library writes: the log directory's own
-    /// stage, or an absolute path whose last name is that of the log's identity.
+    /// stage, or an absolute path without detours whose last name is that of the log's identity.
     #[must_use]
     pub fn parse(bytes: &[u8], log: Id128) -> Option<Self> {
         let line = bytes.strip_suffix(b"\n")?;
@@ -64,8 +64,11 @@ impl StageRecord {
         let mut id = || std::str::from_utf8(parts.next()?).ok().and_then(Id128::parse);
         let (incarnation, boot) = (id()?, id()?);
         let path = PathBuf::from(OsStr::from_bytes(parts.next()?.trim_ascii_end()));
-        let own = path == Path::new(STAGE_DIRECTORY);
-        let named = path.is_absolute() && path.file_name() == Some(OsStr::new(&stage_directory_name(log)));
+        // Byte by byte: as paths, "stage/" would be the same.
+        let own = path.as_os_str() == STAGE_DIRECTORY;
+        let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
+            && path.components().collect::<PathBuf>().as_os_str() == path.as_os_str();
+        let named = plain && path.is_absolute() && path.file_name() == Some(OsStr::new(&stage_directory_name(log)));
         (own || named).then_some(Self { open, incarnation, boot, path })
     }
 }
@@ -81,8 +84,17 @@ mod tests {
         let record = StageRecord { open: true, incarnation: Id128([1; 16]), boot: Id128([2; 16]), path };
         assert_eq!(StageRecord::parse(&record.to_bytes(), log), Some(record.clone()));
         assert_eq!(StageRecord::parse(&record.to_bytes(), Id128([8; 16])), None, "another log's stage");
-        for path in ["/etc", "relative/walrec-0", "stage/..", ""] {
-            let foreign = StageRecord { path: path.into(), ..record.clone() };
+        let name = stage_directory_name(log);
+        let detours = [
+            format!("/tmp/../{name}"),
+            format!("/tmp/{name}/"),
+            format!("/tmp/{name}/."),
+            format!("/tmp//{name}"),
+            name,
+        ];
+        let others = ["/etc", "relative/walrec-0", "stage/..", "stage/", "./stage", ""].map(String::from);
+        for path in others.into_iter().chain(detours) {
+            let foreign = StageRecord { path: path.clone().into(), ..record.clone() };
             assert_eq!(StageRecord::parse(&foreign.to_bytes(), log), None, "{path:?}");
         }
         let bytes = record.to_bytes();
