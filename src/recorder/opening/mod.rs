@@ -212,6 +212,9 @@ fn lock_log(system: Arc<dyn System>, path: &Path, config: &Config) -> Result<Loc
     if attributes.mode & 0o020 != 0 {
         config.log.log(LogLevel::Warning, &format!("{}: the log directory is writable by its group", path.display()));
     }
+    if attributes.foreign {
+        config.log.log(LogLevel::Warning, &format!("{}: the log directory belongs to another user", path.display()));
+    }
     if !directory.try_lock().at("lock", path, "")? {
         return Err(Error::Locked(path.to_path_buf()));
     }
