@@ -114,6 +114,8 @@ subjects! {
     model: "model", Disk;
     model_on_tmpfs: "model", SharedMemory;
     misuse: "misuse", Disk;
+    trust: "trust", Disk;
+    trust_on_tmpfs: "trust", SharedMemory;
 }
 
 /// No system call, no page fault, no allocation; see tests/c/hot_path.c.
