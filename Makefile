@@ -31,11 +31,12 @@ ROUNDS ?= 5
 RUNS ?= 10000000
 FUZZ := $(TARGET)/tools/bin/cargo-fuzz
 FUZZ_TARGETS ?= segment frozen small_files directory
+DISK_ROUNDS ?= 200
 SEED ?=
 MESSAGES ?=
 PREEMPTIONS ?= 3
 
-.PHONY: help run tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk fuzz
+.PHONY: help run tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk fuzz disks
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -121,6 +122,9 @@ fuzz: ## RUNS=10000000 (or SECONDS=): libFuzzer on each of FUZZ_TARGETS, that ma
 	    -artifact_prefix=$(CURDIR)/$(TARGET)/fuzz/found/$$target- -print_final_stats=1 -verbosity=0 \
 	    $(if $(SECONDS),-max_total_time=$(SECONDS),-runs=$(RUNS)) $(if $(SEED),-seed=$(SEED)); \
 	done
+
+disks: tools library ## DISK_ROUNDS=200: full disks, hung disks, frozen flusher, at length, on ext4, xfs, btrfs and tmpfs (root, SEED=)
+	WALREC_DISK_ROUNDS=$(DISK_ROUNDS) $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --test disks -- --nocapture
 
 bench: compilers library ## build and run the benchmark of the append path
 	@mkdir -p $(TARGET)/benches-c

@@ -123,6 +123,8 @@ subjects! {
     model_on_tmpfs: "model", SharedMemory;
     misuse: "misuse", Disk;
     prewritten: "prewritten", Disk;
+    trust: "trust", Disk;
+    trust_on_tmpfs: "trust", SharedMemory;
 }
 
 /// No system call, no page fault, no allocation; see tests/c/hot_path.c.
@@ -158,6 +160,9 @@ fn every_subject_is_run() {
         "loaded",
         "faulty",
         "power_disk_child",
+        "full_disk",
+        "hung_disk",
+        "small_disk",
     ];
     let directory = toolchain::project().join("tests/c");
     let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));

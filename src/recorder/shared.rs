@@ -19,7 +19,7 @@ use super::error::Error;
 use super::lifecycle::SlotNumber;
 use super::meta_store::MetaStore;
 use crate::format::{Geometry, MetaPosition};
-use crate::storage::{CursorPage, Directory, Slot, Stage, StageIdentity, System};
+use crate::storage::{CursorPage, Directory, Slot, Stage, System};
 use crate::sync::{Bell, Current, Gate, Watermark, published};
 use crate::telemetry::Telemetry;
 
@@ -100,7 +100,6 @@ pub(crate) struct Parts {
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) config: Config,
     pub(crate) geometry: Geometry,
-    pub(crate) identity: StageIdentity,
     pub(crate) stage: Stage,
     pub(crate) durable: MetaPosition,
     /// What `wal_meta.dat` says now.

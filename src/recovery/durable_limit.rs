@@ -64,8 +64,8 @@ fn from_stage(
             other => other.at("open", stage.path(), &name)?,
         };
         let (identity, durable_event_id) = match ControlPage::read(&*file).at("read", stage.path(), &name)? {
-            ControlPage::Unused | ControlPage::UnknownLayout(_) => continue,
-            ControlPage::Free { identity, durable_event_id } => (identity, durable_event_id),
+            ControlPage::Blank | ControlPage::UnknownLayout(_) => continue,
+            ControlPage::Free(identity, durable_event_id) => (identity, durable_event_id),
             ControlPage::Live(page) => (page.identity, page.durable_event_id),
         };
         if identity.incarnation != record.incarnation {

@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use crate::format::Id128;
 
-pub use atomic_file::{read_small_file, replace_file};
+pub use atomic_file::{read_small_file, replace_file, replace_sector};
 pub use error::{Error, Place};
 pub use lz4::{FrozenReader, SizedFrame, read_small_frame, sized_frame};
 pub use lz4_frame::FrameEncoder;
@@ -50,7 +50,7 @@ pub trait System: Send + Sync + fmt::Debug {
     /// # Errors
     /// The system's; `NotFound` when it is not there.
     fn open_directory(&self, path: &Path, follow: bool) -> io::Result<Arc<dyn Directory>>;
-    /// Makes a directory with mode 0700, and the entry in its parent durable. `false` when it was there.
+    /// Makes a directory with mode 0700, whatever the umask is, and the entry in its parent durable. `false` when it was there.
     ///
     /// # Errors
     /// The system's; the parent must be there.
@@ -93,6 +93,8 @@ pub struct DirectoryAttributes {
     pub mode: u32,
     /// Whether it belongs to the effective user.
     pub owned: bool,
+    /// Whether it belongs to neither that user nor the superuser.
+    pub foreign: bool,
     /// Whether it lies in memory (tmpfs).
     pub in_memory: bool,
 }
@@ -147,11 +149,16 @@ pub trait Directory: Send + Sync + fmt::Debug {
     /// # Errors
     /// The system's; `NotFound`; `InvalidInput` when it is no regular file.
     fn open_file(&self, name: &str, access: Access) -> io::Result<Box<dyn File>>;
-    /// Creates a file with mode 0600; `AlreadyExists` when the name is taken. Its entry is durable after [`Self::sync`].
+    /// Creates a file with mode 0600, whatever the umask is; `AlreadyExists` when the name is taken. Its entry is durable after [`Self::sync`].
     ///
     /// # Errors
     /// The system's.
     fn create_file(&self, name: &str, access: Access) -> io::Result<Box<dyn File>>;
+    /// Whether somebody else than the effective user, the superuser and the directory's owner owns a file in it or may write to it.
+    ///
+    /// # Errors
+    /// The system's; `NotFound`.
+    fn is_open_to_others(&self, name: &str) -> io::Result<bool>;
     /// Opens a directory in it, without following a link.
     ///
     /// # Errors
@@ -221,6 +228,9 @@ pub trait File: Send + Sync + fmt::Debug {
     /// # Errors
     /// The system's; no space leaves the file as it was or longer.
     fn allocate(&self, bytes: u64) -> io::Result<()>;
+    /// Readies a new, empty file of `bytes` to be overwritten where it lies, on a file system that would write elsewhere and so need
+    /// space for it; a hint.
+    fn keep_in_place(&self, _bytes: u64) {}
     /// Cuts or extends the file.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,6 +21,7 @@ use crate::format::Id128;
 
 const DIRECTORY_MODE: libc::mode_t = 0o700;
 const FILE_MODE: libc::c_uint = 0o600;
+const SUPERUSER: libc::uid_t = 0;
 /// FS_IOC_SETFLAGS and the flag for "no copy on write", from the kernel's `linux/fs.h`.
 const FS_IOC_SETFLAGS: libc::c_ulong = 0x4008_6602;
 const FS_NOCOW_FL: libc::c_long = 0x0080_0000;
@@ -72,6 +74,22 @@ fn open_at(directory: RawFd, name: &CStr, flags: libc::c_int) -> io::Result<Owne
     owned(call(|| i64::from(unsafe { libc::openat(directory, name.as_ptr(), flags, FILE_MODE) }))?)
 }
 
+/// `false` when it was there.
+fn make_directory(parent: RawFd, name: &CStr) -> io::Result<bool> {
+    // SAFETY: the name is a C string that outlives the call.
+    match call(|| i64::from(unsafe { libc::mkdirat(parent, name.as_ptr(), DIRECTORY_MODE) })) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        other => other?,
+    };
+    // What the umask took away is the library's own access. A descriptor that needs none leads there, and follows no link.
+    let made = open_at(parent, name, libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW)?;
+    if stat_of(made.as_raw_fd())?.st_mode & DIRECTORY_MODE != DIRECTORY_MODE {
+        let link = format!("/proc/self/fd/{}", made.as_raw_fd());
+        std::fs::set_permissions(link, std::fs::Permissions::from_mode(DIRECTORY_MODE))?;
+    }
+    Ok(true)
+}
+
 fn stat_of(descriptor: RawFd) -> io::Result<libc::stat> {
     // SAFETY: all-zero bytes are a valid `stat`.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
@@ -98,11 +116,9 @@ impl System for RealSystem {
 
     fn create_directory(&self, path: &Path) -> io::Result<bool> {
         let name = c_string(path.as_os_str().as_bytes())?;
-        // SAFETY: the name is a C string that outlives the call.
-        match call(|| i64::from(unsafe { libc::mkdir(name.as_ptr(), DIRECTORY_MODE) })) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
-            other => other?,
-        };
+        if !make_directory(libc::AT_FDCWD, &name)? {
+            return Ok(false);
+        }
         let parent = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
@@ -183,8 +199,14 @@ impl RealDirectory {
             Some(libc::ELOOP | libc::EISDIR | libc::ENXIO | libc::ENODEV) => not_regular(),
             _ => error,
         })?;
-        if stat_of(descriptor.as_raw_fd())?.st_mode & libc::S_IFMT != libc::S_IFREG {
+        let mode = stat_of(descriptor.as_raw_fd())?.st_mode;
+        if mode & libc::S_IFMT != libc::S_IFREG {
             return Err(not_regular());
+        }
+        if extra & libc::O_CREAT != 0 && mode & FILE_MODE != FILE_MODE {
+            // What the umask took away is the library's own access.
+            // SAFETY: the descriptor is open.
+            call(|| i64::from(unsafe { libc::fchmod(descriptor.as_raw_fd(), FILE_MODE) }))?;
         }
         Ok(Box::new(RealFile { descriptor }))
     }
@@ -223,6 +245,7 @@ impl Directory for RealDirectory {
             identity: DirectoryIdentity { device: stat.st_dev, inode: stat.st_ino },
             mode: stat.st_mode & 0o7777,
             owned: stat.st_uid == user,
+            foreign: stat.st_uid != user && stat.st_uid != SUPERUSER,
             in_memory: file_system_type(self.raw())? == libc::TMPFS_MAGIC,
         })
     }
@@ -263,8 +286,20 @@ impl Directory for RealDirectory {
     }
 
     fn create_file(&self, name: &str, access: Access) -> io::Result<Box<dyn File>> {
-        let file = self.open(name, access, libc::O_CREAT | libc::O_EXCL)?;
-        Ok(file)
+        self.open(name, access, libc::O_CREAT | libc::O_EXCL)
+    }
+
+    fn is_open_to_others(&self, name: &str) -> io::Result<bool> {
+        let name = c_name(name)?;
+        // SAFETY: all-zero bytes are a valid `stat`.
+        let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+        let flags = libc::AT_SYMLINK_NOFOLLOW;
+        // SAFETY: the name is a C string that outlives the call, and `stat` may be written.
+        call(|| i64::from(unsafe { libc::fstatat(self.raw(), name.as_ptr(), &raw mut stat, flags) }))?;
+        // SAFETY: the call has no conditions.
+        let user = unsafe { libc::geteuid() };
+        let trusted = [user, SUPERUSER, stat_of(self.raw())?.st_uid];
+        Ok(!trusted.contains(&stat.st_uid) || stat.st_mode & (libc::S_IWGRP | libc::S_IWOTH) != 0)
     }
 
     fn open_subdirectory(&self, name: &str) -> io::Result<Arc<dyn Directory>> {
@@ -274,12 +309,7 @@ impl Directory for RealDirectory {
     }
 
     fn create_subdirectory(&self, name: &str) -> io::Result<bool> {
-        let name = c_name(name)?;
-        // SAFETY: the name is a C string that outlives the call.
-        match call(|| i64::from(unsafe { libc::mkdirat(self.raw(), name.as_ptr(), DIRECTORY_MODE) })) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            other => other.map(|_| true),
-        }
+        make_directory(self.raw(), &c_name(name)?)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -385,16 +415,18 @@ impl File for RealFile {
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         let len = offset_of(bytes)?;
-        if file_system_type(self.raw())? == libc::BTRFS_SUPER_MAGIC {
-            let flags = FS_NOCOW_FL;
-            // Only helps, and only while the file is empty: a refusal is no error.
-            // SAFETY: the request reads one long.
-            unsafe { libc::ioctl(self.raw(), FS_IOC_SETFLAGS, &raw const flags) };
-        }
+        self.forbid_copy_on_write()?;
         // SAFETY: the descriptor is open.
         match call(|| i64::from(unsafe { libc::fallocate(self.raw(), 0, 0, len) })) {
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => self.fill_with_zeros(bytes),
             other => other.map(drop),
+        }
+    }
+
+    fn keep_in_place(&self, bytes: u64) {
+        // Without space of its own such a file would lie in the metadata, which are never overwritten. Where it fails, so will the write.
+        if self.forbid_copy_on_write().is_ok_and(|forbidden| forbidden) {
+            let _ = self.allocate(bytes);
         }
     }
 
@@ -423,6 +455,17 @@ impl File for RealFile {
 }
 
 impl RealFile {
+    /// `true` on a file system that copies on write. Only helps, and only while the file is empty: a refusal is no error.
+    fn forbid_copy_on_write(&self) -> io::Result<bool> {
+        let copies = file_system_type(self.raw())? == libc::BTRFS_SUPER_MAGIC;
+        if copies {
+            let flags = FS_NOCOW_FL;
+            // SAFETY: the request reads one long.
+            unsafe { libc::ioctl(self.raw(), FS_IOC_SETFLAGS, &raw const flags) };
+        }
+        Ok(copies)
+    }
+
     /// Allocates by writing, where the file system cannot do it otherwise. Only bytes above the present end are written.
     fn fill_with_zeros(&self, bytes: u64) -> io::Result<()> {
         let mut offset = self.attributes()?.bytes;

@@ -186,46 +186,55 @@ impl Slot {
         }
     }
 
-    /// Takes the slot out of use: from here on the page says nothing to recovery, and to readers only what is durable.
+    /// Takes the slot out of use: from here on the page says nothing of a segment.
     pub fn set_free(&self) {
         // Release: what the slot held was made durable before it is forgotten.
         self.atomic_u32(at::STATE).store(FREE, Ordering::Release);
     }
 
-    /// Gives a free slot its recorder's identity: from here on its page tells readers how far the log is durable, Free or Live.
+    /// The part of the control page that nobody shares as atomics.
     ///
     /// # Safety
-    /// The slot is Free, and nobody else uses it yet.
-    pub unsafe fn set_identity(&self, identity: &StageIdentity, durable_event_id: u64) {
-        // SAFETY: the control page of a Free slot is the opener's; the words shared as atomics are not in this part.
-        let page = unsafe { std::slice::from_raw_parts_mut(self.mapping.as_ptr(), at::PREVIOUS_LAST) };
+    /// The slot is Free, the caller its preparer.
+    #[allow(clippy::mut_from_ref, reason = "ownership of the bytes is by the stage's rule, not by the borrow")]
+    unsafe fn page_mut(&self) -> &mut [u8] {
+        // SAFETY: the mapping is longer than its control page, which is the caller's by its promise.
+        unsafe { std::slice::from_raw_parts_mut(self.mapping.as_ptr(), at::PREVIOUS_LAST) }
+    }
+
+    /// Gives a free slot to a new opening, of whose log so much is durable. A reader in another process may find no Live slot, and
+    /// on a full disk no later meta state.
+    ///
+    /// # Safety
+    /// As for [`Self::set_live`].
+    pub unsafe fn set_owner(&self, identity: &StageIdentity, durable_event_id: u64) {
+        // SAFETY: by the caller's promise.
+        let page = unsafe { self.page_mut() };
         let mut put = |offset: usize, bytes: &[u8]| page[offset..offset + bytes.len()].copy_from_slice(bytes);
         put(at::LAYOUT, &LAYOUT.to_le_bytes());
         put(at::BOOT, &identity.boot.0);
         put(at::INCARNATION, &identity.incarnation.0);
         put(at::DEVICE, &identity.directory.device.to_le_bytes());
         put(at::INODE, &identity.directory.inode.to_le_bytes());
-        put(at::MAGIC, &MAGIC.to_le_bytes());
         self.durable_event_id().store(durable_event_id, Ordering::Release);
+        self.poison().store(0, Ordering::Relaxed);
     }
 
-    /// Makes a free slot of this recorder Live, with `published` events in its image already, which follow `previous_last_event_id`.
-    /// The durable id that its page tells stays.
+    /// Makes a free slot of this opening Live, with `published` events in its image already, which follow `previous_last_event_id`.
     ///
     /// # Safety
-    /// The slot is Free and has its identity, the caller is its preparer.
+    /// The slot is Free, the caller its preparer.
     pub unsafe fn set_live(&self, segment: &SlotSegment, published: u32, previous_last_event_id: u64) {
-        // SAFETY: the control page of a Free slot is the preparer's; the words shared as atomics are not in this part.
-        let page = unsafe { std::slice::from_raw_parts_mut(self.mapping.as_ptr(), at::PREVIOUS_LAST) };
+        // SAFETY: by the caller's promise.
+        let page = unsafe { self.page_mut() };
         let mut put = |offset: usize, bytes: &[u8]| page[offset..offset + bytes.len()].copy_from_slice(bytes);
         put(at::SEGMENT_INDEX, &segment.segment_index.to_le_bytes());
         put(at::NUM_BLOCKS, &segment.geometry.num_blocks().to_le_bytes());
         put(at::CREATED, &segment.created_ts_ns.to_le_bytes());
         self.previous_last_event_id().store(previous_last_event_id, Ordering::Relaxed);
-        self.poison().store(0, Ordering::Relaxed);
         self.written().store(0, Ordering::Relaxed);
         self.published().store(u64::from(published), Ordering::Relaxed);
-        // Release: a Live page is whole.
+        // Release: a Live page is whole. What it says is durable is not touched: it only grows.
         self.atomic_u32(at::STATE).store(LIVE, Ordering::Release);
     }
 
@@ -239,15 +248,10 @@ impl Slot {
 /// What a control page read from a file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ControlPage {
-    /// Nothing: never used.
-    Unused,
-    /// No segment's image; a recorder's slot all the same.
-    Free {
-        /// Whose it is.
-        identity: StageIdentity,
-        /// Id of the last durable event.
-        durable_event_id: u64,
-    },
+    /// Never used.
+    Blank,
+    /// Of no segment now. It belongs to an opening still, of whose log this was durable.
+    Free(StageIdentity, u64),
     /// Written by a library with another layout.
     UnknownLayout(u32),
     /// A segment's image. Counts and ids are claims, to be checked against geometry and order.
@@ -283,13 +287,13 @@ impl ControlPage {
     pub fn read(file: &dyn File) -> io::Result<Self> {
         let mut page = [0_u8; PAGE_BYTES];
         if file.read_up_to(&mut page, 0)? < PAGE_BYTES {
-            return Ok(Self::Unused);
+            return Ok(Self::Blank);
         }
         let word = |offset: usize| crate::format::u64_at(&page, offset);
         let half = |offset: usize| crate::format::u32_at(&page, offset);
         let id = |offset: usize| Id128(crate::format::array_at(&page, offset));
         if word(at::MAGIC) != MAGIC {
-            return Ok(Self::Unused);
+            return Ok(Self::Blank);
         }
         if half(at::LAYOUT) != LAYOUT {
             return Ok(Self::UnknownLayout(half(at::LAYOUT)));
@@ -300,7 +304,7 @@ impl ControlPage {
             directory: DirectoryIdentity { device: word(at::DEVICE), inode: word(at::INODE) },
         };
         if half(at::STATE) != LIVE {
-            return Ok(Self::Free { identity, durable_event_id: word(at::DURABLE) });
+            return Ok(Self::Free(identity, word(at::DURABLE)));
         }
         Ok(Self::Live(LivePage {
             identity,

@@ -5,12 +5,12 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, PathBuf};
 
-use super::atomic_file::replace_file;
-use super::error::{Error, Place};
+use super::Directory;
+use super::atomic_file::{SECTOR_BYTES, replace_sector};
+use super::error::Error;
 use super::stage::stage_directory_name;
-use super::{Access, Directory};
 use crate::format::{Id128, STAGE_DIRECTORY, STAGE_FILE, STAGE_TEMP_FILE};
 
 /// `walrec.stage`: whether a recorder is using the log, and where its stage is.
@@ -28,8 +28,6 @@ pub struct StageRecord {
 
 /// Most bytes of `walrec.stage`.
 pub const STAGE_RECORD_BYTES: usize = 8192;
-/// A record is padded with spaces to one sector where it fits, so that it can be replaced in place when the disk is full.
-const SECTOR_BYTES: usize = 512;
 
 impl StageRecord {
     /// The file's one line.
@@ -38,6 +36,7 @@ impl StageRecord {
         let state = if self.open { "open" } else { "closed" };
         let mut line = format!("{state} {} {} ", self.incarnation, self.boot).into_bytes();
         line.extend_from_slice(self.path.as_os_str().as_bytes());
+        // One sector where it fits, so that it can be replaced in place when the disk is full.
         line.resize(line.len().max(SECTOR_BYTES - 1), b' ');
         line.push(b'\n');
         line
@@ -48,25 +47,11 @@ impl StageRecord {
     /// # Errors
     /// The first failing call's.
     pub fn write(&self, directory: &dyn Directory) -> Result<(), Error> {
-        let bytes = self.to_bytes();
-        let full = match replace_file(directory, STAGE_FILE, STAGE_TEMP_FILE, &bytes) {
-            Err(error) if error.is_no_space() && !error.operation.starts_with("sync") => error,
-            other => return other,
-        };
-        let path = directory.path();
-        let Ok(file) = directory.open_file(STAGE_FILE, Access::Write) else { return Err(full) };
-        let old_bytes = file.attributes().at("stat", path, STAGE_FILE)?.bytes;
-        if bytes.len() != SECTOR_BYTES || old_bytes != SECTOR_BYTES as u64 {
-            return Err(full);
-        }
-        // What the failed replacement left; it may be what fills the disk.
-        let _ = directory.remove_file(STAGE_TEMP_FILE);
-        file.write_all_at(&bytes, 0).at("write", path, STAGE_FILE)?;
-        file.sync_data().at("sync", path, STAGE_FILE)
+        replace_sector(directory, STAGE_FILE, STAGE_TEMP_FILE, &self.to_bytes())
     }
 
     /// Reads the line; `None` for anything else. The path is as strict as what this library writes: the log directory's own
-    /// stage, or an absolute path whose last name is that of the log's identity.
+    /// stage, or an absolute path without detours whose last name is that of the log's identity.
     #[must_use]
     pub fn parse(bytes: &[u8], log: Id128) -> Option<Self> {
         let line = bytes.strip_suffix(b"\n")?;
@@ -79,8 +64,11 @@ impl StageRecord {
         let mut id = || std::str::from_utf8(parts.next()?).ok().and_then(Id128::parse);
         let (incarnation, boot) = (id()?, id()?);
         let path = PathBuf::from(OsStr::from_bytes(parts.next()?.trim_ascii_end()));
-        let own = path == Path::new(STAGE_DIRECTORY);
-        let named = path.is_absolute() && path.file_name() == Some(OsStr::new(&stage_directory_name(log)));
+        // Byte by byte: as paths, "stage/" would be the same.
+        let own = path.as_os_str() == STAGE_DIRECTORY;
+        let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
+            && path.components().collect::<PathBuf>().as_os_str() == path.as_os_str();
+        let named = plain && path.is_absolute() && path.file_name() == Some(OsStr::new(&stage_directory_name(log)));
         (own || named).then_some(Self { open, incarnation, boot, path })
     }
 }
@@ -96,8 +84,17 @@ mod tests {
         let record = StageRecord { open: true, incarnation: Id128([1; 16]), boot: Id128([2; 16]), path };
         assert_eq!(StageRecord::parse(&record.to_bytes(), log), Some(record.clone()));
         assert_eq!(StageRecord::parse(&record.to_bytes(), Id128([8; 16])), None, "another log's stage");
-        for path in ["/etc", "relative/walrec-0", "stage/..", ""] {
-            let foreign = StageRecord { path: path.into(), ..record.clone() };
+        let name = stage_directory_name(log);
+        let detours = [
+            format!("/tmp/../{name}"),
+            format!("/tmp/{name}/"),
+            format!("/tmp/{name}/."),
+            format!("/tmp//{name}"),
+            name,
+        ];
+        let others = ["/etc", "relative/walrec-0", "stage/..", "stage/", "./stage", ""].map(String::from);
+        for path in others.into_iter().chain(detours) {
+            let foreign = StageRecord { path: path.clone().into(), ..record.clone() };
             assert_eq!(StageRecord::parse(&foreign.to_bytes(), log), None, "{path:?}");
         }
         let bytes = record.to_bytes();

@@ -39,7 +39,7 @@ use super::worker::{
 };
 use crate::format::{Geometry, Id128};
 use crate::segment::{Catalog, Identity, read_identity, read_meta};
-use crate::storage::{Directory, DirectoryAttributes, Place, SlotSegment, StageIdentity, System, replace_file};
+use crate::storage::{Directory, DirectoryAttributes, Place, SlotSegment, Stage, StageIdentity, System, replace_file};
 use crate::sync::Worker;
 use crate::telemetry::{Count, Moment, Telemetry, Timing, timed_ring};
 
@@ -90,23 +90,23 @@ pub fn open_stepped(system: Arc<dyn System>, path: &Path, config: &Config) -> Re
 
     let stage = stage_place::build(&log, id, &evidence, config, geometry, &mut report)?;
     let incarnation = log.system.random_id().at("random bytes", path, "")?;
-    let closing = stage_place::record(&log, &stage, incarnation, outcome.next_index)?;
-    let identity = StageIdentity { boot: log.boot, incarnation, directory: log.attributes.identity };
     let durable = outcome.durable;
+    let identity = StageIdentity { boot: log.boot, incarnation, directory: log.attributes.identity };
+    // Before the record that leads readers there.
+    take_over(&stage, &identity, durable.last_event_id);
+    let closing = stage_place::record(&log, &stage, incarnation, outcome.next_index)?;
     let telemetry = Telemetry::new(stage.slots().len());
     let parts = Parts {
         system: Arc::clone(&log.system),
         directory: Arc::clone(&log.directory),
         config: config.clone(),
         geometry,
-        identity,
         stage,
         durable,
         meta_file: meta,
         telemetry,
     };
     report.failures.iter().for_each(|&reason| parts.telemetry.count_checksum_failure(reason));
-    set_identity(&parts);
     let shared = Arc::new(Shared::new(parts)?);
     let oldest_hot = catalog.hot.first().copied();
     let (writer, mut workers) = assemble(&shared, oldest_hot, outcome)?;
@@ -158,12 +158,12 @@ fn assemble(
     Ok((writer, Workers { preparer, flusher, maintainer, meta }))
 }
 
-/// Makes the pool this recorder's, with `walrec.stage` naming it already: readers ask it from here on.
-#[allow(unsafe_code, reason = "writes to slots that nobody has in use yet")]
-fn set_identity(parts: &Parts) {
-    for slot in parts.stage.slots().iter() {
-        // SAFETY: all slots are Free, and there are no threads yet.
-        unsafe { slot.set_identity(&parts.identity, parts.durable.last_event_id) };
+/// Every slot says whose it is, and what is durable at the open.
+#[allow(unsafe_code, reason = "writes control pages of slots that nobody has in use yet")]
+fn take_over(stage: &Stage, identity: &StageIdentity, durable_event_id: u64) {
+    for slot in stage.slots().iter() {
+        // SAFETY: `stage_place::build` has set all of them Free, and there is no preparer yet.
+        unsafe { slot.set_owner(identity, durable_event_id) };
     }
 }
 
@@ -210,6 +210,9 @@ fn lock_log(system: Arc<dyn System>, path: &Path, config: &Config) -> Result<Loc
     }
     if attributes.mode & 0o020 != 0 {
         config.log.log(LogLevel::Warning, &format!("{}: the log directory is writable by its group", path.display()));
+    }
+    if attributes.foreign {
+        config.log.log(LogLevel::Warning, &format!("{}: the log directory belongs to another user", path.display()));
     }
     if !directory.try_lock().at("lock", path, "")? {
         return Err(Error::Locked(path.to_path_buf()));

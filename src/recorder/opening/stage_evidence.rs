@@ -115,6 +115,10 @@ impl StageEvidence {
         let Some(bytes) = read_small_file(&*log.directory, STAGE_FILE, STAGE_RECORD_BYTES)? else {
             return Ok(Self::default());
         };
+        if log.directory.is_open_to_others(STAGE_FILE).at("stat", log.directory.path(), STAGE_FILE)? {
+            let why = "it belongs to another user, or others may write to it".into();
+            return Err(Error::Refused { path: log.directory.path().join(STAGE_FILE), why });
+        }
         let Some(record) = id.and_then(|id| StageRecord::parse(&bytes, id)) else {
             damaged(&*log.directory, STAGE_FILE, "it does not parse, or names another log's stage", config)?;
             return Ok(Self::default());
@@ -146,7 +150,7 @@ impl StageEvidence {
             let name = name.to_string_lossy().into_owned();
             let file = directory.open_file(&name, Access::Read).at("open", path, &name)?;
             let page = match ControlPage::read(&*file).at("read", path, &name)? {
-                ControlPage::Unused | ControlPage::Free { .. } => continue,
+                ControlPage::Blank | ControlPage::Free(..) => continue,
                 ControlPage::UnknownLayout(layout) => {
                     return Err(Error::Newer {
                         path: path.join(&name),

@@ -419,6 +419,10 @@ impl Surveyor<'_> {
         if plan.next_index != index.saturating_add(1) {
             return Ok(());
         }
+        // A second name is a backup's: unsealed again, it would be changed with the log, and the next open would refuse both.
+        if segment.file.attributes().at("stat", self.directory.path(), &segment.name.to_string())?.links > 1 {
+            return Ok(());
+        }
         let (previous, link) = self.before(index, indices)?;
         let scan = scan_segment(self.directory, &segment, previous)?;
         let agrees = scan.event_count == seal.event_count

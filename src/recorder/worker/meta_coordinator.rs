@@ -3,7 +3,7 @@
 //! It writes when a segment was finished, and otherwise at most once a second. Dirty is cleared only after success. A full disk
 //! is waited out; any other failure, a sync's above all, ends the worker and poisons the recorder.
 //!
-//! Crash story: the file is a lower bound. It is replaced whole (`storage::replace_file`), so a cut leaves the old or the new position.
+//! Crash story: the file is a lower bound. It is replaced whole (`storage::replace_sector`), so a cut leaves the old or the new position.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::{WorkerError, may_retry_write};
 use crate::format::{META_FILE, META_TEMP_FILE};
 use crate::recorder::shared::Shared;
-use crate::storage::replace_file;
+use crate::storage::replace_sector;
 use crate::sync::Worker;
 use crate::telemetry::{Moment, Timing};
 
@@ -32,7 +32,7 @@ impl MetaCoordinator {
         let Some((position, _)) = self.shared.meta.pending() else { return Ok(0) };
         self.last_flush = Instant::now();
         let begin = Moment::now();
-        match replace_file(&*self.shared.directory, META_FILE, META_TEMP_FILE, &position.to_bytes()) {
+        match replace_sector(&*self.shared.directory, META_FILE, META_TEMP_FILE, &position.to_bytes()) {
             // A sync that finds no space has failed all the same: only what comes before it may be tried again.
             Err(error) if may_retry_write(&error) && !error.operation.starts_with("sync") => Ok(0),
             Err(error) => Err(error.into()),

@@ -178,6 +178,7 @@ impl Directory for SimulatedDirectory {
             identity: DirectoryIdentity { device: node.device(), inode: self.inode },
             mode: directory.mode,
             owned: directory.owned,
+            foreign: !directory.owned,
             in_memory: node.in_memory,
         })
     }
@@ -216,6 +217,10 @@ impl Directory for SimulatedDirectory {
         let mut world = self.changing()?;
         let inode = world.create_file(self.inode, name, &self.path.join(name))?;
         Ok(self.open_node(&mut world, inode, name, access))
+    }
+
+    fn is_open_to_others(&self, _name: &str) -> io::Result<bool> {
+        Ok(false)
     }
 
     fn open_subdirectory(&self, name: &str) -> io::Result<Arc<dyn Directory>> {
