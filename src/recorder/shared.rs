@@ -182,10 +182,19 @@ impl Shared {
     }
 
     /// The flusher's word that everything up to `position` is on stable storage.
+    ///
+    /// Not after a poison, though this sync did succeed: another worker's failure may have come while it ran.
     pub(crate) fn set_durable(&self, slot: SlotNumber, position: MetaPosition) {
-        self.meta.update(position);
-        self.slot(slot).durable_event_id().store(position.last_event_id, Ordering::Release);
-        self.durable.store(position.last_event_id, Ordering::Release);
+        {
+            // The lock orders this with `poison`: whoever sees that word sees the last durable id too.
+            let _order = self.durable_lock.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.is_poisoned() {
+                return;
+            }
+            self.meta.update(position);
+            self.slot(slot).durable_event_id().store(position.last_event_id, Ordering::Release);
+            self.durable.store(position.last_event_id, Ordering::Release);
+        }
         self.telemetry.take_durable(position.last_event_id);
         self.wake_waiting();
     }
@@ -291,7 +300,10 @@ impl Shared {
         }
         *first = Some(cause.clone());
         drop(first);
-        self.poisoned.store(true, Ordering::SeqCst);
+        {
+            let _order = self.durable_lock.lock().unwrap_or_else(PoisonError::into_inner);
+            self.poisoned.store(true, Ordering::SeqCst);
+        }
         self.cursor_atomics().0.store(0, Ordering::SeqCst);
         for slot in self.stage.slots().iter() {
             slot.poison().store(1, Ordering::Release);
