@@ -76,7 +76,7 @@ static int is_hopeless(void)
 /* Whether a refusal may be waited out. */
 static int may_wait(walrec_status_t status, uint64_t begin)
 {
-    uint64_t limit = is_hopeless() ? SECOND_NS / 10 : 15 * SECOND_NS;
+    uint64_t limit = status == WALREC_E_NOSPACE && is_hopeless() ? SECOND_NS / 10 : 15 * SECOND_NS;
     if ((status != WALREC_E_BACKPRESSURE && status != WALREC_E_NOSPACE) || now_ns() - begin > limit)
         return 0;
     pause_us(200);
@@ -146,7 +146,7 @@ static void settle(struct life *life, uint64_t prepared, uint64_t sealed)
             stopped(life, WALREC_E_FAILED);
         else if (telemetry.prepared_now == prepared && telemetry.segments_sealed == sealed)
             return;
-        else if (!may_wait(WALREC_E_BACKPRESSURE, begin))
+        else if (!may_wait(WALREC_E_NOSPACE, begin))
             stopped(life, WALREC_E_NOSPACE);
     }
 }
