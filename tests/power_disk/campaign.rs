@@ -80,6 +80,9 @@ pub fn run(rig: &Rig, file_system: FileSystem, seed: u64, states: u64) {
             }
         }));
         recording.forget();
+        if figures.states < states {
+            announce(&format!("power cut on {}: {} of {states} states", file_system.name(), figures.states));
+        }
     }
     announce(&format!("FIGURE power cut on {}: seed {seed}, {figures}", file_system.name()));
     let kept = kept.into_inner().unwrap_or_else(PoisonError::into_inner);
