@@ -29,6 +29,12 @@ fn open(machine: &SimulatedSystem) -> Recorder {
 fn a_life_of_a_log() {
     let machine = SimulatedSystem::new(machine::first_seed());
     let mut recorder = open(&machine);
+    if std::env::var_os("WALREC_STEPPED_FAULT").is_some() {
+        // Miri's control: far behind the end of the stage.
+        let slot = recorder.writer.reserve().unwrap().as_ptr();
+        // SAFETY: none. This is the fault.
+        assert_ne!(unsafe { (*slot.add(1 << 20)).event_id }, u64::MAX);
+    }
     recorder.append(1..=100, PRICE);
     recorder.flush();
     assert_eq!(recorder.manager.durable_event_id(), 100);
@@ -53,12 +59,6 @@ fn a_life_of_a_log() {
     assert!(recorder.manager.step(WorkerKind::Flusher).unwrap() > 0);
     let position = recorder.manager.meta_state().unwrap();
     assert_eq!(position.last_event_id, LAST);
-    if std::env::var_os("WALREC_STEPPED_FAULT").is_some() {
-        // Miri's control: far behind the end of the stage.
-        let slot = recorder.writer.reserve().unwrap().as_ptr();
-        // SAFETY: none. This is the fault.
-        assert_ne!(unsafe { (*slot.add(1 << 20)).event_id }, u64::MAX);
-    }
     recorder.close();
 
     let events = read_whole(&machine, LOG, "a life");
