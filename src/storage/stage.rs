@@ -216,6 +216,7 @@ impl Slot {
         put(at::INCARNATION, &identity.incarnation.0);
         put(at::DEVICE, &identity.directory.device.to_le_bytes());
         put(at::INODE, &identity.directory.inode.to_le_bytes());
+        put(at::MAGIC, &MAGIC.to_le_bytes());
         self.durable_event_id().store(durable_event_id, Ordering::Release);
         self.poison().store(0, Ordering::Relaxed);
     }
