@@ -21,7 +21,7 @@ use super::meta_store::MetaStore;
 use crate::format::{Geometry, MetaPosition};
 use crate::storage::{CursorPage, Directory, Slot, Stage, System};
 use crate::sync::{Bell, Current, Gate, Watermark, published};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Count, Telemetry};
 
 /// The append thread's place, on a page that reads as zero in a forked child.
 #[repr(C, align(64))]
@@ -184,12 +184,15 @@ impl Shared {
 
     /// The flusher's word that everything up to `position` is on stable storage; `false` when the recorder is poisoned: what was durable then
     /// stays so for good, also when another worker failed while the flusher's sync was under way.
-    pub(crate) fn set_durable(&self, slot: SlotNumber, position: MetaPosition) -> bool {
+    /// `events` are the ones that became so.
+    pub(crate) fn set_durable(&self, slot: SlotNumber, position: MetaPosition, events: u32) -> bool {
         // Held while the position moves: whoever has poisoned has seen the last of it.
         let cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
         if cause.is_some() {
             return false;
         }
+        // Counted first: whoever sees them durable finds them counted.
+        self.telemetry.count(Count::EventsDurable, events.into());
         self.meta.update(position);
         self.slot(slot).durable_event_id().store(position.last_event_id, Ordering::Release);
         self.durable.raise(position.last_event_id);

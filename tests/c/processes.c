@@ -369,7 +369,7 @@ static void syncs_beside_a_shutdown(void)
 
 int main(int argc, char **argv)
 {
-    check_begin(argc, argv, 120);
+    check_begin(argc, argv, 280);
     if (argc > 2)
         return executed();
     openers();

@@ -38,9 +38,11 @@ pub const XFS: Disk = Disk { name: "xfs", kind: "xfs", mkfs: "mkfs.xfs -q", byte
 pub const BTRFS: Disk = Disk { name: "btrfs", kind: "btrfs", mkfs: "mkfs.btrfs -q", bytes: 128 << 20 };
 /// Names run out before space does.
 pub const FEW_INODES: Disk =
-    Disk { name: "ext4 with 128 inodes", kind: "ext4", mkfs: "mkfs.ext4 -q -m 0 -N 128", bytes: 96 << 20 };
+    Disk { name: "ext4 with 512 inodes", kind: "ext4", mkfs: "mkfs.ext4 -q -m 0 -N 512", bytes: 96 << 20 };
 /// Data and metadata share their space.
 pub const MIXED: Disk = Disk { name: "btrfs, mixed", kind: "btrfs", mkfs: "mkfs.btrfs -q --mixed", bytes: 128 << 20 };
+/// A hung disk is not to be a full one.
+const ROOMY_BYTES: u64 = 384 << 20;
 /// What a hung disk's image lies on: no journal and room for everything, for it is to be the disk, not a file system under test.
 const OUTER_MKFS: &str = "mkfs.ext4 -q -m 0 -O ^has_journal";
 
@@ -80,10 +82,11 @@ pub fn run(what: &str, disk: Disk, program: &Path, arguments: &[&str]) -> Option
 pub fn run_on_nested(what: &str, disk: Disk, program: &Path, arguments: &[&str]) -> Option<Outcome> {
     let work = fresh(what, disk);
     let (image, place, outer) = (work.join("image"), work.join("disk"), work.join("outer"));
-    if !make_file_system(OUTER_MKFS, &image, disk.bytes + (64 << 20)) {
+    let bytes = disk.bytes.max(ROOMY_BYTES);
+    if !make_file_system(OUTER_MKFS, &image, bytes + (64 << 20)) {
         return not_made(what, disk, &work);
     }
-    let bytes = disk.bytes.to_string();
+    let bytes = bytes.to_string();
     let mut all = vec![Path::new("nested"), Path::new(disk.kind), &image, &outer, Path::new(&bytes)];
     all.extend([Path::new(disk.mkfs), &place, program]);
     all.extend(arguments.iter().map(Path::new));

@@ -226,13 +226,10 @@ impl SegmentFlusher {
         front.tail_done = tail;
         front.staged.durable_slots = target;
         front.staged.last_event_id = slot.event_id(target - 1);
-        let events = u64::from(target - front.active.progress.durable_slots);
+        let events = target - front.active.progress.durable_slots;
         front.active.progress = front.staged;
-        if !shared.set_durable(front.active.segment.slot, position(&front.active)) {
-            return Ok(0);
-        }
-        shared.telemetry.count(Count::EventsDurable, events);
-        Ok(1)
+        let moved = shared.set_durable(front.active.segment.slot, position(&front.active), events);
+        Ok(usize::from(moved))
     }
 
     /// Makes the file's bytes below `end` durable, of which those below `begin` are; `false` when the disk was full.
