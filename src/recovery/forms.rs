@@ -29,14 +29,14 @@ pub(super) fn open_frozen_instead(
     before: Before,
     hot: Box<Corruption>,
 ) -> Result<SegmentReader, Error> {
-    let retired = !has_hot(&**directory, index)?;
+    let retired = !has(&**directory, SegmentName::new(index, SegmentNameKind::Hot))?;
     match verify_frozen(&**directory, index) {
         Ok(()) => {}
         Err(segment::Error::Io(error)) if error.source.kind() == io::ErrorKind::NotFound => {
             return Err(if retired { retired_before(index) } else { Error::Corrupt(hot) });
         }
         Err(segment::Error::Corrupt(frozen)) if !retired => return Err(hot.in_both_forms(&frozen).into()),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(unless_retired(&**directory, index, error.into())),
     }
     if !retired {
         telemetry.count_checksum_failure(hot.reason);
@@ -66,13 +66,22 @@ pub(super) fn salvage_hot(directory: &dyn Directory, telemetry: &ReaderTelemetry
     Ok(false)
 }
 
+/// What is wrong with a `.wal.lz4`: that it was retired while it was read, and so cut, if it has no name any more.
+pub(super) fn unless_retired(directory: &dyn Directory, index: u32, error: Error) -> Error {
+    let Error::Corrupt(_) = error else { return error };
+    match has(directory, SegmentName::new(index, SegmentNameKind::Frozen)) {
+        Ok(false) => retired_before(index),
+        _ => error,
+    }
+}
+
 /// A segment that is not there any more.
 pub(super) fn retired_before(index: u32) -> Error {
     Error::NotFound(format!("segment {index} was retired before it was read"))
 }
 
-fn has_hot(directory: &dyn Directory, index: u32) -> Result<bool, Error> {
-    let name = SegmentName::new(index, SegmentNameKind::Hot).to_string();
+fn has(directory: &dyn Directory, name: SegmentName) -> Result<bool, Error> {
+    let name = name.to_string();
     match directory.open_file(&name, Access::Read) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         other => Ok(other.at("open", directory.path(), &name).map(|_| true)?),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::durable_limit::durable_limit;
 use super::error::Error;
-use super::forms::{open_frozen_instead, retired_before};
+use super::forms::{open_frozen_instead, retired_before, unless_retired};
 use super::segment_preloader::{Loaded, SegmentPreloader};
 use super::segment_reader::{Before, Round, SegmentReader, Target};
 use crate::format::{Event, Reason, SegmentName, SegmentNameKind};
@@ -176,7 +176,7 @@ impl Manager {
         }
         match open(false) {
             Err(error) if gone(&error) => Err(retired_before(index)),
-            result => result,
+            result => result.map_err(|error| unless_retired(&*self.directory, index, error)),
         }
     }
 
@@ -186,8 +186,11 @@ impl Manager {
 
     /// After an error in this segment: goes over to its `.wal.lz4`, when it was read from a `.wal` that is damaged.
     fn turn_to_frozen(&mut self, error: Error) -> Result<(), Error> {
-        let Some(segment) = self.segment.as_ref().filter(|segment| segment.is_hot()) else { return Err(error) };
-        let Error::Corrupt(hot) = error else { return Err(error) };
+        let Some(segment) = &self.segment else { return Err(error) };
+        let hot = match error {
+            Error::Corrupt(hot) if segment.is_hot() => hot,
+            error => return Err(unless_retired(&*self.directory, segment.index, error)),
+        };
         // From its start: the target passes over what was given.
         let frozen = self.frozen_instead(segment.index, segment.before(), hot)?;
         self.go_on_in(Some(frozen));
@@ -436,7 +439,7 @@ impl Manager {
                 Err(Error::Corrupt(hot)) if segment.is_hot() => {
                     self.frozen_instead(index, unknown, hot)?.may_begin(target)
                 }
-                result => result,
+                result => result.map_err(|error| unless_retired(&*self.directory, index, error)),
             }
         };
         let Some(&oldest) = indices.first() else { return Ok(None) };

@@ -227,7 +227,7 @@ static void held_in_its_place(const char *dir, const walrec_config_t *config, co
     walrec_t *log = NULL;
     walrec_status_t status = walrec_open(dir, config, &log);
     if (damage) {
-        CHECK_STATUS(WALREC_E_CORRUPT, status);
+        CHECK_STATUS_EITHER(WALREC_E_CORRUPT, WALREC_E_INVALID, status);
         CHECK_MESSAGE(name);
     } else {
         CHECK_STATUS(WALREC_OK, status);
@@ -277,10 +277,10 @@ static void planted_links(void)
         CHECK_STATUS(WALREC_OK, walrec_close(log));
         CHECK_U64(digest, file_digest(precious));
     }
-    /* In the place of what is there: not read, not written. A segment or the log's identity that is no file is damage; the other two
-     * files then say nothing, as if they were missing. */
+    /* In the place of what is there: not read, not written. What is no file is damage; but wal_meta.dat then says nothing, as if it were
+     * missing. */
     for (i = 0; i < sizeof kept / sizeof kept[0]; i++) {
-        int damage = strncmp(kept[i], "FS.", 3) == 0 || strcmp(kept[i], "walrec.id") == 0;
+        int damage = strcmp(kept[i], "wal_meta.dat") != 0;
         uint64_t events = i == 0 ? 2 * SEGMENT_EVENTS : 10;
         char name[8192];
         snprintf(name, sizeof name, "%s", path("kept/%s", kept[i]));
