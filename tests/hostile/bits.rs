@@ -198,7 +198,7 @@ fn frames_that_can_be_entered() {
             flip(&mut tally, &log, file, place, u32::try_from(place % 8).unwrap(), examine_reading);
         }
     }
-    tally.figure("bits in a frozen segment of four frames");
+    tally.figure("bits in a frozen segment of three frames");
     assert_eq!(tally.harmless, 0);
 }
 
