@@ -36,6 +36,18 @@ fn a_guarded_event_above_a_sealed_block() {
     assert!(found.is_sound() && found.salvaged == 8, "{found:?}");
 }
 
+/// Bytes above a partial block, in a segment that is not sealed, hide nothing of the finalized block behind it: its chain proves both. The
+/// file is not padded, as FlashStrike leaves it, and is opened so too.
+#[test]
+fn bytes_above_a_partial_block() {
+    keep_freed_memory();
+    let log = small();
+    let mut bytes = Plan { closed_ts_ns: 0, ..log.plans[0].clone() }.encode();
+    bytes[block_offset(0) + 64 + 20 * 64] = 1;
+    let found = examine(&log.with("FS.00000000.wal", &bytes), Truth::of(&|event| log.holds(event))).unwrap();
+    assert!(found.is_sound() && found.strict.events.len() == 8, "{found:?}");
+}
+
 /// A segment in the middle is empty as if it were prepared: the log does not end there, whatever `wal_meta.dat` knows.
 #[test]
 fn an_empty_segment_below_one_with_events() {
