@@ -4,8 +4,8 @@ use super::decoder::segment::block_offset;
 use super::frames::{BD_4_MIB, Frame, LEGACY_MAGIC, frames_of_segment, skippable};
 use super::script::Op;
 
-/// Most content that a bomb says or holds.
-const MOST_BOMB: u64 = 24 << 20;
+/// Most content that a bomb holds: more than one LZ4 block. Larger ones are in `tests/hostile`.
+const MOST_BOMB: u64 = 5 << 20;
 /// Largest file that is written.
 const MOST_BYTES: usize = 1 << 20;
 
@@ -91,7 +91,7 @@ fn change_list(parts: &mut Vec<Part>, at: usize, op: Op) {
         3 => parts.insert(at, Part::Bytes(skippable(op.pick_other(2_000)))),
         4 => {
             let empty = Frame::of(&[]).encode();
-            parts.insert(at, Part::Bytes(empty.repeat(op.pick_other(3_000))));
+            parts.insert(at, Part::Bytes(empty.repeat(op.pick_other(200))));
         }
         5 => parts.insert(at, Part::Frame(Box::new(Frame::of(&vec![op.kind; op.pick_other(20_000)])))),
         // Two frames of one, cut anywhere.

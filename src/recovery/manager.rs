@@ -398,6 +398,7 @@ impl Manager {
                 let detail = format!("event {durable} was durable, the last one here is {last}");
                 return Err(segment.corrupt(Reason::BelowMeta, detail));
             }
+            self.hold_nothing_later(segment)?;
         }
         if later_in_use || (self.limit.is_none() && self.clean_end != Some(segment.place())) {
             let link = segment.hold_end(later_in_use)?;
@@ -405,6 +406,22 @@ impl Manager {
             return Ok(link);
         }
         Ok(None)
+    }
+
+    /// Behind the log's end stand prepared segments at the most. One with events, or a gap, says that this is no end.
+    fn hold_nothing_later(&self, segment: &SegmentReader) -> Result<(), Error> {
+        let unknown = Before { last_event_id: 0, link: None };
+        let mut before = segment.index;
+        for &index in self.catalog.indices().range(segment.index..).skip(1) {
+            if !(before + 1..index).all(|missing| self.catalog.lost.contains(&missing)) {
+                return Err(self.missing(before + 1, index - 1));
+            }
+            if self.enter(&self.catalog, index, unknown)?.first_event_id()?.is_some() {
+                return Err(segment.corrupt(Reason::Hole, format!("segment {index} holds events")));
+            }
+            before = index;
+        }
+        Ok(())
     }
 
     /// A log without a segment has had no durable event.

@@ -419,7 +419,7 @@ impl SegmentReader {
         num_blocks: u32,
     ) -> Result<bool, Error> {
         let BlockState::Finalized(header) = verdict.state else { return Ok(false) };
-        if self.block + 1 >= num_blocks || u32::from(header.event_count) != verdict.accepted || !verdict.rest_is_zero {
+        if self.block + 1 >= num_blocks || u32::from(header.event_count) != verdict.accepted {
             return Ok(false);
         }
         debug_assert_eq!(u64_at(block, 0), header.first_event_id);

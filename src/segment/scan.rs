@@ -146,7 +146,8 @@ impl Walk<'_> {
                 BlockState::Torn(_) => EndBlock::Torn,
                 BlockState::Empty | BlockState::Open | BlockState::Newer => EndBlock::Open,
             };
-            if !verdict.rest_is_zero || !self.is_finalized_next(index, &verdict, chain_after)? {
+            // What stands above its events does not matter then: the next block's chain proves this one as it is.
+            if !self.is_finalized_next(index, &verdict, chain_after)? {
                 return Ok(index + 1);
             }
             self.scan.chain = chain_after;

@@ -337,7 +337,9 @@ fn decode_file(
 fn check_order_of_writes(log: &Log) -> Result<(), String> {
     let Some(newest) = log.segments.iter().rposition(|segment| !segment.events.is_empty()) else { return Ok(()) };
     for segment in &log.segments[..newest] {
-        let dirty = segment.first_dirty_byte.filter(|_| !segment.sealed);
+        // What pads the file is no part of the segment.
+        let end = segment::block_offset(segment.capacity);
+        let dirty = segment.first_dirty_byte.filter(|offset| !segment.sealed && *offset < end);
         if let Some(offset) = dirty {
             let place = Place { file: &segment.name, block: None, offset };
             return Err(place.fault("byte above the events of an unsealed segment below another", "0", "not 0"));

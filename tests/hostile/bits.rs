@@ -25,8 +25,7 @@ impl Tally {
             self.detected += 1;
             return true;
         }
-        let given = found.strict.events.len() as u64;
-        assert_eq!(given, log.last_event_id, "{}: {what}: nothing objects, and events are missing", log.name);
+        assert!(is_whole(log, &found), "{}: {what}: nothing objects, and events are missing", log.name);
         self.harmless += 1;
         false
     }
@@ -35,6 +34,10 @@ impl Tally {
         let all = self.detected + self.harmless;
         eprintln!("FIGURE {what}: {all}, {} detected, {} harmless, 0 wrong", self.detected, self.harmless);
     }
+}
+
+fn is_whole(log: &SoundLog, found: &Found) -> bool {
+    found.strict.events.len() as u64 == log.last_event_id
 }
 
 fn changed(log: &SoundLog, file: &str, change: impl FnOnce(&mut Vec<u8>)) -> SimulatedSystem {
@@ -167,6 +170,8 @@ fn cut_at_every_byte() {
     for log in [frozen(), sealed(), open_tail()] {
         for (index, (_, file, bytes)) in log.segments().enumerate() {
             let headers = headers_of(&log, index);
+            // Of the large ones fewer: most of them is zeros.
+            let stride = if bytes.len() > 60_000 { 16 * stride + 1 } else { stride };
             let near = |length: usize| {
                 let begins = headers.iter().any(|header| length.abs_diff(header.start) <= 65);
                 begins || is_frozen(file) || length.is_multiple_of(stride) || bytes.len() - length <= 65
@@ -198,7 +203,7 @@ fn frames_that_can_be_entered() {
             flip(&mut tally, &log, file, place, u32::try_from(place % 8).unwrap(), examine_reading);
         }
     }
-    tally.figure("bits in a frozen segment of four frames");
+    tally.figure("bits in a frozen segment of three frames");
     assert_eq!(tally.harmless, 0);
 }
 
@@ -216,9 +221,7 @@ fn the_rules_can_be_broken() {
     files.remove("FS.00000002.wal");
     files.remove("wal_meta.dat");
     let found = examine(&log.with_files(&files), Truth::of(&|event| log.holds(event))).unwrap();
-    assert!(found.is_sound() && (found.strict.events.len() as u64) < log.last_event_id);
-    let shown = std::panic::catch_unwind(|| Tally::default().take(&sealed(), "control", Ok(found)));
-    assert!(shown.is_err(), "events are missing, and nobody says so");
+    assert!(found.is_sound() && !is_whole(&log, &found), "events are missing, and nobody says so");
     // A forged event with good checksums is not the event that was written.
     let mut bytes = log.files["FS.00000000.wal"].to_vec();
     bytes[block_offset(0) + 64 + 20] ^= 1;

@@ -35,7 +35,8 @@ const MOST_ITEMS: usize = 2_000_000;
 pub struct Truth<'a> {
     /// Whether an event is one that was written.
     pub holds: &'a dyn Fn(&EventBytes) -> bool,
-    /// Checksums were made for what was changed: ids need not grow from segment to segment, so a seek may end anywhere.
+    /// Checksums were made for what was changed. Ids need not grow from segment to segment then, so a seek may end anywhere; and a guard
+    /// may prove an event where none was, which salvage takes for a true one, with what its id hides behind it.
     pub forged: bool,
 }
 
@@ -310,7 +311,9 @@ fn read_all(machine: &SimulatedSystem, truth: Truth<'_>, seeking: bool) -> Resul
     hold_true("strict reader", &strict.events, truth)?;
     let (salvaged, gaps) = read_salvaging(&system)?;
     hold_true("salvaging reader", &salvaged, truth)?;
-    hold_within(&strict.events, &salvaged)?;
+    if !truth.forged {
+        hold_within(&strict.events, &salvaged)?;
+    }
     let verdict = verify_on(Arc::clone(&system), Path::new(LOG));
     hold_verdict(&strict, &verdict)?;
     if seeking {

@@ -9,7 +9,7 @@ use crate::decoder::fields::event;
 use crate::decoder::id_of;
 use crate::decoder::segment::block_offset;
 use crate::decoder::support::golden_event;
-use crate::encode::{put_event, repair_blocks, repair_counts, repair_segment_header};
+use crate::encode::{Plan, put_event, repair_blocks, repair_counts, repair_segment_header};
 use crate::examine::{LOG, Truth, config, examine};
 use crate::logs::{SoundLog, sealed, small, unguarded};
 use crate::memory::keep_freed_memory;
@@ -34,6 +34,37 @@ fn a_guarded_event_above_a_sealed_block() {
     assert!(why.contains("guards prove more events") && found.strict.events.is_empty(), "{why}");
     let found = examine(&log.with("FS.00000000.wal", &with_guarded_event(&log, 12, 7)), Truth::of(&truth)).unwrap();
     assert!(found.is_sound() && found.salvaged == 8, "{found:?}");
+}
+
+/// Bytes above a partial block, in a segment that is not sealed, hide nothing of the finalized block behind it: its chain proves both. The
+/// file is not padded, as FlashStrike leaves it, and is opened so too.
+#[test]
+fn bytes_above_a_partial_block() {
+    keep_freed_memory();
+    let log = small();
+    let mut bytes = Plan { closed_ts_ns: 0, ..log.plans[0].clone() }.encode();
+    bytes[block_offset(0) + 64 + 20 * 64] = 1;
+    let found = examine(&log.with("FS.00000000.wal", &bytes), Truth::of(&|event| log.holds(event))).unwrap();
+    assert!(found.is_sound() && found.strict.events.len() == 8, "{found:?}");
+}
+
+/// A segment in the middle is empty as if it were prepared: the log does not end there, whatever `wal_meta.dat` knows.
+#[test]
+fn an_empty_segment_below_one_with_events() {
+    keep_freed_memory();
+    let log = sealed();
+    let empty = Plan { blocks: vec![], closed_ts_ns: 0, link: None, ..log.plans[1].clone() };
+    for (what, removed, detected) in
+        [("in use", "", true), ("missing", "FS.00000001.wal", true), ("last", "FS.00000002.wal", false)]
+    {
+        let mut files = log.files.clone();
+        files.remove("wal_meta.dat");
+        files.insert("FS.00000001.wal".into(), Arc::new(empty.encode()));
+        files.remove(removed);
+        let found = examine(&log.with_files(&files), Truth::of(&|event| log.holds(event)));
+        let found = found.unwrap_or_else(|why| panic!("{what}: {why}"));
+        assert_eq!(found.strict.error.is_some(), detected, "{what}: {found:?}");
+    }
 }
 
 /// All segments are gone, and `wal_meta.dat` says that there were events.

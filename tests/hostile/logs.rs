@@ -196,9 +196,9 @@ pub fn frozen() -> SoundLog {
     SoundLog::new("frozen", &[(2, &[5, 3], Form::Frames), (2, &[4], Form::OneFrame), (16, &[6], Form::Hot)], true, None)
 }
 
-/// A frozen segment of three frames, so that readers enter it in its middle.
+/// A frozen segment of two frames of blocks, so that readers enter it in its middle.
 pub fn many_frames_log() -> SoundLog {
-    SoundLog::new("many frames", &[(130, &[2; 130], Form::Frames), (1, &[1], Form::Hot)], false, None)
+    SoundLog::new("many frames", &[(70, &[2; 70], Form::Frames), (1, &[1], Form::Hot)], false, None)
 }
 
 /// A recorder was killed with most of its events in the stage: the one log that the library writes itself.

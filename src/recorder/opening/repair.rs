@@ -443,7 +443,7 @@ impl Repair<'_> {
             let end = Geometry::block_offset(last).next_multiple_of(PAGE_BYTES).min(segment.geometry.padded_bytes());
             let window = &mut buffer[..end - begin];
             window.fill(0);
-            file.read_up_to(window, begin as u64).at("read", path, name)?;
+            read_direct(file, window, begin as u64).at("read", path, name)?;
             let mut dirty = false;
             for block in first..last {
                 let place = Geometry::block_offset(block) - begin;
@@ -461,4 +461,20 @@ impl Repair<'_> {
         }
         Ok(mender.rebuilt)
     }
+}
+
+/// Reads whole pages of a file that is open for direct access. One that was not padded ends inside a page, and from there direct access
+/// can read no further, not even nothing.
+fn read_direct(file: &dyn File, window: &mut [u8], offset: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < window.len() {
+        let read = file.read_at(&mut window[done..], offset + done as u64)?;
+        done += read;
+        if read == 0 || !done.is_multiple_of(PAGE_BYTES) {
+            // What was not read would be taken for zeros.
+            let at_end = offset + done as u64 >= file.attributes()?.bytes;
+            return if at_end { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+        }
+    }
+    Ok(())
 }
