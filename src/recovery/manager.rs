@@ -18,7 +18,7 @@ use super::segment_preloader::{Loaded, SegmentPreloader};
 use super::segment_reader::{Before, Round, SegmentReader, Target};
 use crate::format::{Event, Reason, SegmentName, SegmentNameKind};
 use crate::recovery::{hold_begun, open_log};
-use crate::segment::{Catalog, Corruption, is_hot_form, read_meta};
+use crate::segment::{Catalog, Corruption, read_meta};
 use crate::storage::{Directory, RealSystem, System};
 use crate::telemetry::{Moment, ReaderCount, ReaderTelemetry, ReaderTiming};
 
@@ -334,7 +334,7 @@ impl Manager {
         if let (Some(&next), Some(_)) = (later.next(), later.next())
             && next - segment.index == 1
         {
-            let hot = is_hot_form(&*self.directory, &self.catalog, next);
+            let hot = self.catalog.hot.contains(&next);
             let before = segment.after_all();
             self.ahead = SegmentPreloader::start(&self.directory, &self.telemetry, next, hot, before, self.limit);
         }

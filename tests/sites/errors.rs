@@ -78,6 +78,8 @@ fn is_dispensable(site: &Site) -> bool {
     match &**call {
         // What cannot be read stays uncompressed, with a word.
         "pread" | "openat" | "fstat" => true,
+        // Whether the file system copies on write: then it is told not to, if it listens.
+        "fstatfs" => true,
         // The copy of bytes that stay where they are in any case.
         _ if name.contains("quarantine") => true,
         // Whether a slot still has its name; free space.
@@ -90,6 +92,8 @@ fn may_end(case: &Case, ended: Ended, status: i32) -> bool {
     let space = matches!(&*case.what, "ENOSPC" | "EDQUOT");
     let refused_with = |expected| ended == Ended::Refused && status == expected;
     match &*case.what {
+        // Past the page cache nothing can be read from within a page: one that is short there for ever is an error.
+        "SHORT" if case.site.call == "pread" && case.when != When::Once => ended == Ended::Well || refused_with(E_IO),
         "EINTR" | "SHORT" => ended == Ended::Well,
         // A small file is not written again.
         "EAGAIN" if case.when == When::Once => {

@@ -471,9 +471,14 @@ fn read_direct(file: &dyn File, window: &mut [u8], offset: u64) -> io::Result<()
         let read = file.read_at(&mut window[done..], offset + done as u64)?;
         done += read;
         if read == 0 || !done.is_multiple_of(PAGE_BYTES) {
-            // What was not read would be taken for zeros.
-            let at_end = offset + done as u64 >= file.attributes()?.bytes;
-            return if at_end { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+            if offset + done as u64 >= file.attributes()?.bytes {
+                return Ok(());
+            }
+            // A short read: on from the page that it ended in. What was not read must not be taken for zeros.
+            if read < PAGE_BYTES {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            done -= done % PAGE_BYTES;
         }
     }
     Ok(())
