@@ -16,7 +16,7 @@ use std::process::Command;
 use walrec::format::Reason;
 
 /// Names that look like the header's and are environment variables of tests.
-const VARIABLES: [&str; 3] = ["WALREC_SEED", "WALREC_LIBRARY_DIR", "WALREC_POWER_CASE"];
+const VARIABLES: [&str; 4] = ["WALREC_SEED", "WALREC_LIBRARY_DIR", "WALREC_POWER_CASE", "WALREC_COLD_ONLY"];
 
 fn root() -> PathBuf {
     toolchain::project()
