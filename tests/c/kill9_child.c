@@ -55,6 +55,15 @@ static int next_of_reader(void *from, walrec_event_t *event)
     return status == WALREC_OK;
 }
 
+/* Beside a recorder that may still delete: a segment that goes before the reader comes to it ends the replay. */
+static int next_beside_retention(void *from, walrec_event_t *event)
+{
+    walrec_status_t status = walrec_reader_next(from, event);
+    if (status != WALREC_OK && status != WALREC_END && status != WALREC_E_NOT_FOUND)
+        fail("walrec_reader_next", status);
+    return status == WALREC_OK;
+}
+
 struct list {
     walrec_event_t events[1000];
     size_t n, at;
@@ -219,7 +228,7 @@ static void replay(const char *dir, uint64_t base)
     struct verdict v;
     walrec_status_t status = walrec_reader_open(dir, 0, 0, &reader);
     expect_ok("walrec_reader_open", status);
-    v = verify(next_of_reader, reader, base, 0);
+    v = verify(next_beside_retention, reader, base, 0);
     if (v.wrong != 0)
         fail("replay read wrong events", 0);
     walrec_reader_close(reader);
