@@ -207,6 +207,24 @@ fn linked_from_cpp() {
     }
 }
 
+/// walrec.hpp in each standard it is for, with the features of the later ones, and without exceptions and run-time types.
+#[test]
+fn wrapped_for_cpp() {
+    let _shared = MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let library = toolchain::library_directory().join("libwalrec.so").display().to_string();
+    let source = toolchain::project().join("tests/c/wrapper.cpp");
+    let bare = ["-fno-exceptions", "-fno-rtti"].as_slice();
+    for (name, standard, more) in
+        [("17", "c++17", [].as_slice()), ("bare", "c++17", bare), ("20", "c++20", &[]), ("23", "c++2b", &[])]
+    {
+        let name = format!("wrapper-{name}");
+        let output = toolchain::build_directory().join(&name).display().to_string();
+        let arguments = ["-Wconversion", "-O1", "-g", "-o", &output, &library, &toolchain::rpath()];
+        toolchain::compile(standard, &source, &[more, &arguments].concat());
+        run_program(Path::new(&output), &name, Place::Disk);
+    }
+}
+
 /// The static library, in one program.
 #[test]
 fn linked_statically() {
