@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use crate::sync::SignalsBlocked;
 
-const NONE: RawFd = -1;
+/// An entry holds a descriptor's complement, so that an empty table is all zeros and takes no room in the library.
+const NONE: RawFd = 0;
 /// Two locks a recorder: 2,048 recorders in one process.
 const MOST_LOCKS: usize = 4096;
 
@@ -62,11 +63,11 @@ impl Drop for NoFork {
 
 extern "C" fn in_child() {
     for entry in &LOCKED {
-        let descriptor = entry.swap(NONE, Ordering::Relaxed);
-        if descriptor != NONE {
+        let listed = entry.swap(NONE, Ordering::Relaxed);
+        if listed != NONE {
             // SAFETY: the descriptor was open in the parent when it forked, and the child has just been made; its owner
             // never closes it here because `LockedDescriptor::drop` sees the entry gone.
-            unsafe { libc::close(descriptor) };
+            unsafe { libc::close(!listed) };
         }
     }
     TAKING.store(false, Ordering::Release);
@@ -95,8 +96,9 @@ impl LockedDescriptor {
             let error = io::Error::last_os_error();
             return if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) };
         }
-        let raw = descriptor.as_raw_fd();
-        let free = |entry: &AtomicI32| entry.compare_exchange(NONE, raw, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let listed = !descriptor.as_raw_fd();
+        let free =
+            |entry: &AtomicI32| entry.compare_exchange(NONE, listed, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         match LOCKED.iter().position(free) {
             Some(entry) => Ok(Some(Self { descriptor: Some(descriptor), entry })),
             None => Err(io::Error::from_raw_os_error(libc::EMFILE)),
@@ -107,8 +109,8 @@ impl LockedDescriptor {
 impl Drop for LockedDescriptor {
     fn drop(&mut self) {
         let Some(descriptor) = self.descriptor.take() else { return };
-        let ours =
-            LOCKED[self.entry].compare_exchange(descriptor.as_raw_fd(), NONE, Ordering::Relaxed, Ordering::Relaxed);
+        let listed = !descriptor.as_raw_fd();
+        let ours = LOCKED[self.entry].compare_exchange(listed, NONE, Ordering::Relaxed, Ordering::Relaxed);
         if ours.is_err() {
             // Closed in this forked child already; the number may be another file's by now.
             std::mem::forget(descriptor);

@@ -4,6 +4,7 @@
 //! opened without following links and without blocking, and refused unless they are regular.
 #![allow(unsafe_code, reason = "calls libc where std has no call relative to a directory descriptor")]
 
+use std::cell::UnsafeCell;
 use std::ffi::{CStr, CString, OsString};
 use std::io;
 use std::ops::Range;
@@ -28,9 +29,17 @@ const FS_NOCOW_FL: libc::c_long = 0x0080_0000;
 const ZERO_BYTES: usize = 1 << 16;
 
 /// Pages of zeros, for direct writes too. Not allocated for each file: giving so large a buffer back would interrupt the append core.
+/// A cell, so that the zeros lie in memory alone and take no room in the library.
 #[repr(align(4096))]
-struct Zeros([u8; ZERO_BYTES]);
-static ZEROS: Zeros = Zeros([0; ZERO_BYTES]);
+struct Zeros(UnsafeCell<[u8; ZERO_BYTES]>);
+// SAFETY: nothing writes to it.
+unsafe impl Sync for Zeros {}
+static ZEROS: Zeros = Zeros(UnsafeCell::new([0; ZERO_BYTES]));
+
+fn zeros() -> &'static [u8; ZERO_BYTES] {
+    // SAFETY: nothing writes to it.
+    unsafe { &*ZEROS.0.get() }
+}
 
 /// The machine the process runs on.
 #[derive(Debug, Default, Clone, Copy)]
@@ -471,7 +480,7 @@ impl RealFile {
         let mut offset = self.attributes()?.bytes;
         while offset < bytes {
             let step = usize::try_from(bytes - offset).unwrap_or(ZERO_BYTES).min(ZERO_BYTES);
-            (self as &dyn File).write_all_at(&ZEROS.0[..step], offset)?;
+            (self as &dyn File).write_all_at(&zeros()[..step], offset)?;
             offset += step as u64;
         }
         Ok(())
