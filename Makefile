@@ -27,6 +27,11 @@ STATES ?= 1000000
 EVENTS ?= 50000000
 MB ?= 2000
 FOLLOW_SECONDS ?= 60
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DESTDIR ?=
+STRIP ?= strip
 ROUNDS ?= 5
 RUNS ?= 10000000
 FLIPS ?= 100000
@@ -37,7 +42,7 @@ SEED ?=
 MESSAGES ?=
 PREEMPTIONS ?= 3
 
-.PHONY: help run tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk fuzz disks
+.PHONY: help run install tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk fuzz disks
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -147,6 +152,10 @@ bench-cold: examples-c ## freezing, scan, verify, replay, opens: records a gener
 	$(EXAMPLES)/itch_gen --messages $(or $(MESSAGES),2000000) --seed $(or $(SEED),7) $(TARGET)/cold/day.itch
 	$(EXAMPLES)/engine --log $(TARGET)/cold/day.log --itch $(TARGET)/cold/day.itch --keep-hot >$(TARGET)/cold/engine.txt
 	WALREC_COLD_ITCH=$(CURDIR)/$(TARGET)/cold/day.log $(CARGO) bench --locked --bench cold
+
+install: library ## PREFIX=/usr/local DESTDIR= LIBDIR= INCLUDEDIR= STRIP=: headers, library, pkg-config and CMake files
+	@PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" INCLUDEDIR="$(INCLUDEDIR)" DESTDIR="$(DESTDIR)" STRIP="$(STRIP)" RELEASE="$(RELEASE)" \
+	  packaging/install.sh
 
 clean: ## remove target/
 	$(CARGO) clean

@@ -13,6 +13,7 @@ declare -A wanted=(
     [qemu-storage-daemon]='qemu-utils|qemu-system-common'
     [strace]=strace
     [mkfs.ext4]=e2fsprogs [filefrag]=e2fsprogs [losetup]=mount [fallocate]=util-linux
+    [clang++]=clang [cmake]=cmake [pkg-config]=pkg-config
     [valgrind]=valgrind
 )
 
