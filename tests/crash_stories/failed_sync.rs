@@ -145,6 +145,28 @@ fn nothing_after_a_failed_sync_is_durable() {
     }
 }
 
+/// A partial block's events were durable, and `wal_meta.dat` tells of them; the sync of its header, made when the segment ended, fails.
+/// The next open sees that header in the cache alone: sealing the segment on it would make durable events corrupt.
+#[test]
+fn a_tail_header_that_was_not_synced_is_written_again() {
+    const LAST: u64 = 300;
+    let machine = SimulatedSystem::new(first_seed());
+    let mut first = Recorder::open(&machine);
+    first.append(1..=LAST, PRICE);
+    first.flush();
+    first.kill();
+    // Opening makes all of it durable, says so in wal_meta.dat, and goes on in the same segment.
+    let mut second = Recorder::open(&machine);
+    second.step(WorkerKind::Preparer);
+    second.writer.rotate().unwrap();
+    second.append(LAST + 1..=LAST + 1, PRICE);
+    machine.fail_next(OperationKind::SyncData, 1, EIO, Repeat::Once);
+    assert!(matches!(second.manager.step(WorkerKind::Flusher), Err(Error::Failed(_))), "the tail is synced");
+    second.kill();
+    recovers_all(&machine, LAST + 1, "the sync of a tail's header failed");
+    println!("failed sync: a header that only the cache had was written again, all of {} events kept", LAST + 1);
+}
+
 /// The control: who syncs again and believes it loses the bytes.
 #[test]
 fn a_second_sync_proves_nothing() {

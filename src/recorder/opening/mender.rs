@@ -56,7 +56,8 @@ impl Mender<'_> {
             _ => None,
         };
         let whole = count == EVENTS_PER_BLOCK || first_slot + count < self.segment.slots;
-        let mut changed = from_stage < first_slot + count || self.last_event_id > self.meta_last;
+        // Also the block that meta's position ends in: its header may have been made after meta was written.
+        let mut changed = from_stage < first_slot + count || self.last_event_id >= self.meta_last;
         let end_chain = if let Some(header) = finalized {
             header.chained_checksum
         } else {

@@ -1,8 +1,9 @@
 //! The repair: carries a plan out. Each step may be cut short at any point; the table is in `opening`.
 //!
-//! Accepted events above the position of `wal_meta.dat` are written again and synced, always: what a read shows may never have
-//! reached the disk, because a failed sync leaves clean-looking pages behind. So is the header of the newest sealed segment. Nothing is ever deleted but leftovers that were on
-//! their way in or out, and empty prepared segments above one that is moved away.
+//! Accepted events above the position of `wal_meta.dat`, and the header of the block that it lies in, are written again and synced,
+//! always: what a read shows may never have reached the disk, because a failed sync leaves clean-looking pages behind. So is the
+//! header of the newest sealed segment. Nothing is ever deleted but leftovers that were on their way in or out, and empty prepared
+//! segments above one that is moved away.
 
 use std::collections::BTreeSet;
 use std::io;
