@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::error::Error;
 use super::opening::{OpenReport, StageClosing};
-use super::segment_writer::this_thread;
-use super::shared::Shared;
+use super::shared::{Shared, this_thread};
 use super::worker::{MetaCoordinator, SegmentFlusher, SegmentMaintainer, SegmentPreparer, WorkerError};
 use crate::format::{MetaPosition, SegmentName, SegmentNameKind};
 use crate::segment::HotSegment;

@@ -5,7 +5,7 @@
 //! 2. Poison is for good: the word is set once, the first cause is kept, and nothing is durable after it.
 //! 3. The cursor's `end` is the stop of a [`Gate`]: dropped to 0 by anyone, raised by the append thread's slow path alone, and only
 //!    while the recorder is neither poisoned nor closing.
-#![allow(unsafe_code, reason = "atomics inside the mapped cursor page")]
+#![allow(unsafe_code, reason = "atomics inside the mapped cursor page, pthread_self")]
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -357,6 +357,13 @@ impl Shared {
             }
         }
     }
+}
+
+/// The calling thread, by the C library's name for it: no system call, unique among living threads, never 0.
+pub(super) fn this_thread() -> usize {
+    // SAFETY: the call has no conditions.
+    let thread: usize = unsafe { libc::pthread_self() }.try_into().unwrap_or(1);
+    thread
 }
 
 const _: () = assert!(std::mem::offset_of!(Cursor, last_event_id) == 64);
