@@ -8,10 +8,10 @@ use core::ptr;
 
 use super::last_error::{Refusal, record_static};
 use super::recorder::{walrec_t, with_recorder};
-use super::status::{WALREC_E_INVALID, WALREC_OK, of_append_error, walrec_status_t};
+use super::status::{WALREC_E_ABI, WALREC_E_INVALID, WALREC_OK, of_append_error, walrec_status_t};
 use super::types::walrec_event_t;
 use crate::format::Event;
-use crate::recorder::{AppendError, SegmentWriter};
+use crate::recorder::{AppendError, CURSOR_LAYOUT, SegmentWriter};
 
 // walrec_event_t and the core's Event are one layout under two names: C cannot call a field `kind` what the
 // format calls type, and Rust cannot call it type without a raw identifier everywhere.
@@ -242,6 +242,46 @@ pub unsafe extern "C" fn walrec_abort(walrec: *mut walrec_t) -> walrec_status_t 
     }
     // SAFETY: live handle and append thread by contract.
     status_of(unsafe { writer(walrec) }.abort())
+}
+
+/// Where the append thread stands: what the functions of walrec_inline.h work on.
+pub struct walrec_cursor_t {
+    _of_the_recorder: [u8; 0],
+}
+
+/// Gives the cursor for walrec_inline.h, valid until walrec_close. See there; that header calls this.
+///
+/// ABI (the library's cursor is of another layout), INVALID (NULL), FORKED, PANIC: *cursor is NULL.
+///
+/// Any thread; never blocks.
+///
+/// # Safety
+/// walrec: a handle from walrec_open; not NULL.
+/// layout: WALREC_CURSOR_LAYOUT of walrec_inline.h.
+/// cursor: receives the cursor, which stays the library's; not NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn walrec_cursor(
+    walrec: *mut walrec_t,
+    layout: u32,
+    cursor: *mut *mut walrec_cursor_t,
+) -> walrec_status_t {
+    const NAME: &str = "walrec_cursor";
+    if cursor.is_null() {
+        return null("walrec_cursor: cursor is NULL");
+    }
+    // SAFETY: not NULL, and writable by contract.
+    unsafe { cursor.write(ptr::null_mut()) };
+    let body = |walrec: &walrec_t| {
+        if layout != CURSOR_LAYOUT {
+            let text = format!("{NAME}: layout {layout} is asked for, the library has {CURSOR_LAYOUT}");
+            return Err(Refusal::new(WALREC_E_ABI, text));
+        }
+        // SAFETY: as above.
+        unsafe { cursor.write(walrec.manager.cursor().cast()) };
+        Ok(WALREC_OK)
+    };
+    // SAFETY: by contract walrec is NULL or a live handle.
+    unsafe { with_recorder(NAME, walrec, body) }
 }
 
 /// The refusal of a cold call.

@@ -137,6 +137,11 @@ impl Manager {
         self.shared.is_forked()
     }
 
+    /// Where the append thread stands, for code that is compiled into the engine. It lives as long as this object.
+    pub(crate) fn cursor(&self) -> *mut core::ffi::c_void {
+        self.shared.cursor().as_ptr().cast()
+    }
+
     /// Id of the last appended event; 0 for none. One atomic load.
     #[must_use]
     pub fn last_event_id(&self) -> u64 {

@@ -8,7 +8,6 @@
 //! event that was not yet appended; after the count it is. Nothing is half recorded.
 #![allow(unsafe_code, reason = "the hot path works on mapped memory through raw pointers")]
 
-use std::mem::offset_of;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,8 +21,8 @@ use crate::format::{EVENT_BYTES, EVENTS_PER_BLOCK, Event, Geometry};
 use crate::sync::{Current, publish};
 use crate::telemetry::{Consumer, Count, Moment, Producer, Sampler, Timing};
 
-/// How far ahead of the cursor lines are fetched for writing, in bytes.
-const PREFETCH_BYTES: usize = 2048;
+/// How far ahead of the cursor lines are fetched for writing, in events: 2 KiB.
+const PREFETCH_EVENTS: usize = 32;
 const WORDS: usize = EVENT_BYTES / 8;
 /// Spins between two looks at the clock.
 const SPINS_PER_LOOK: u32 = 64;
@@ -87,7 +86,7 @@ impl SegmentWriter {
 
     /// The place of the next event, when it is below `end`.
     #[inline(always)]
-    fn next(&self) -> Option<NonNull<u8>> {
+    fn next(&self) -> Option<NonNull<Event>> {
         let cursor = self.cursor.as_ptr();
         // SAFETY: the cursor page lives as long as `shared`; `next` is this thread's, `end` an atomic.
         // Relaxed: a dropped `end` is a hint that the slow path looks into; no data hangs on it.
@@ -101,7 +100,7 @@ impl SegmentWriter {
     /// # Safety
     /// `next` is the cursor's, in the active slot above its published count.
     #[inline(always)]
-    unsafe fn store(&mut self, next: *mut u8, event: &Event) {
+    unsafe fn store(&mut self, next: *mut Event, event: &Event) {
         let cursor = self.cursor;
         let event_id = event.event_id;
         let from: *const u64 = (&raw const *event).cast();
@@ -109,7 +108,7 @@ impl SegmentWriter {
         // SAFETY: both sides are 64 bytes, aligned to 8. Volatile keeps scalar loads: the event was most likely written a moment
         // ago in smaller pieces. Atomic keeps the stores scalar too, and is for those who look at an id while the slot is used again.
         unsafe {
-            prefetch_for_write(next.wrapping_add(PREFETCH_BYTES));
+            prefetch_ahead_of(next);
             AtomicU64::from_ptr(to).store(event_id, Ordering::Relaxed);
             for word in 1..WORDS - 1 {
                 AtomicU64::from_ptr(to.add(word)).store(from.add(word).read_volatile(), Ordering::Relaxed);
@@ -154,10 +153,7 @@ impl SegmentWriter {
     /// [`AppendError`]; there is no reservation.
     #[inline]
     pub fn reserve(&mut self) -> Result<NonNull<Event>, AppendError> {
-        match self.try_reserve() {
-            Some(place) => Ok(place),
-            None => self.reserve_slowly(),
-        }
+        if let Some(place) = self.try_reserve() { Ok(place) } else { self.reserve_slowly() }
     }
 
     /// The hot path of [`Self::reserve`] alone; `None` when it has to go the slow way, and nothing happened.
@@ -167,11 +163,11 @@ impl SegmentWriter {
     }
 
     #[inline(always)]
-    fn reserve_at(&mut self, next: NonNull<u8>) -> NonNull<Event> {
-        prefetch_for_write(next.as_ptr().wrapping_add(PREFETCH_BYTES));
+    fn reserve_at(&mut self, next: NonNull<Event>) -> NonNull<Event> {
+        prefetch_ahead_of(next.as_ptr());
         // SAFETY: as in `next`.
         unsafe { (*self.cursor.as_ptr()).reserved = next.as_ptr() };
-        next.cast()
+        next
     }
 
     #[cold]
@@ -212,16 +208,16 @@ impl SegmentWriter {
     /// # Safety
     /// As [`Self::store`].
     #[inline(always)]
-    unsafe fn commit_at(&mut self, next: *mut u8) -> bool {
+    unsafe fn commit_at(&mut self, next: *mut Event) -> bool {
         // SAFETY: the reserved slot is the cursor's, in the active segment, 64 bytes aligned to 8.
         unsafe {
             let cursor = self.cursor;
-            let event_id = next.cast::<u64>().read_volatile();
+            let event_id = (&raw const (*next).event_id).read_volatile();
             if event_id <= (*cursor.as_ptr()).last_event_id.load(Ordering::Relaxed) {
                 return false;
             }
             // The guard alone: a load of the word around it would wait for the bytes that were just filled in.
-            next.add(offset_of!(Event, guard)).cast::<u32>().write_volatile(0);
+            (&raw mut (*next).guard).write_volatile(0);
             publish_at(cursor, next, event_id);
         }
         true
@@ -233,7 +229,7 @@ impl SegmentWriter {
     }
 
     /// Where the open reservation is. One that an append has passed over is not open any more.
-    fn reservation(&self) -> Option<NonNull<u8>> {
+    fn reservation(&self) -> Option<NonNull<Event>> {
         // SAFETY: as in `next`.
         let (next, reserved) = unsafe { ((*self.cursor.as_ptr()).next, (*self.cursor.as_ptr()).reserved) };
         NonNull::new(reserved).filter(|_| reserved == next)
@@ -248,7 +244,7 @@ impl SegmentWriter {
         self.check_state()?;
         let next = reserved.ok_or(AppendError::Invalid)?.as_ptr();
         // SAFETY: the reserved slot starts with the id.
-        let event_id = unsafe { next.cast::<u64>().read_volatile() };
+        let event_id = unsafe { (&raw const (*next).event_id).read_volatile() };
         self.check_id(event_id)?;
         self.raise_end()?;
         #[cfg(feature = "telemetry")]
@@ -326,7 +322,7 @@ impl SegmentWriter {
     }
 
     /// The next slot, in this block, the next block or the next segment.
-    fn make_room(&mut self) -> Result<*mut u8, AppendError> {
+    fn make_room(&mut self) -> Result<*mut Event, AppendError> {
         let Some(place) = self.place else {
             self.rotate_segment()?;
             return self.raise_end();
@@ -345,7 +341,7 @@ impl SegmentWriter {
     }
 
     /// Allows stores up to the block's end again, unless someone has dropped it for a reason.
-    fn raise_end(&mut self) -> Result<*mut u8, AppendError> {
+    fn raise_end(&mut self) -> Result<*mut Event, AppendError> {
         let Some(place) = self.place else { return Err(AppendError::Backpressure) };
         // SAFETY: as in `next`.
         let next = unsafe { (*self.cursor.as_ptr()).next };
@@ -367,7 +363,7 @@ impl SegmentWriter {
         // SAFETY: as in `next`; the slot is inside the image.
         unsafe {
             let cursor = self.cursor.as_ptr();
-            (*cursor).next = image.add(Geometry::event_offset(event_slot));
+            (*cursor).next = image.add(Geometry::event_offset(event_slot)).cast();
             (*cursor).published = &raw const *self.shared.slot(slot).published();
             (*cursor).reserved = std::ptr::null_mut();
         }
@@ -417,7 +413,8 @@ impl SegmentWriter {
         let image = self.shared.slot(slot).image().as_ptr();
         // SAFETY: as in `enter`; at most one byte after the block's last event, where `end` stops it.
         unsafe {
-            (*self.cursor.as_ptr()).next = image.add(Geometry::end_offset(event_slots).max(Geometry::event_offset(0)));
+            let next = image.add(Geometry::end_offset(event_slots).max(Geometry::event_offset(0)));
+            (*self.cursor.as_ptr()).next = next.cast();
         }
         Ok(())
     }
@@ -455,7 +452,7 @@ impl SegmentWriter {
 
     /// The moment at which the append at `next` begins, when it is to be timed. The next one is chosen, and stores go on to there.
     #[cfg(feature = "telemetry")]
-    fn begin_sample(&mut self, next: *mut u8) -> Option<Moment> {
+    fn begin_sample(&mut self, next: *mut Event) -> Option<Moment> {
         let place = self.place.filter(|_| self.sampler.is_due(next.addr()))?;
         self.sampler.pass(next.addr());
         // `raise_end` has just let stores pass to the block's end.
@@ -477,19 +474,20 @@ impl SegmentWriter {
 /// # Safety
 /// As [`SegmentWriter::store`], and the event is there.
 #[inline(always)]
-unsafe fn publish_at(cursor: NonNull<Cursor>, next: *mut u8, event_id: u64) {
+unsafe fn publish_at(cursor: NonNull<Cursor>, next: *mut Event, event_id: u64) {
     let cursor = cursor.as_ptr();
     // SAFETY: the cursor's plain fields are the append thread's; `published` points into the active slot.
     unsafe {
         publish(&*(*cursor).published, &(*cursor).last_event_id, event_id);
-        (*cursor).next = next.wrapping_add(EVENT_BYTES);
+        (*cursor).next = next.wrapping_add(1);
     }
 }
 
-/// Fetches the line for writing. `_mm_prefetch` with the write hint would become a read prefetch: the instruction is no part of the
-/// baseline, though every 64-bit processor takes it, older ones as a no-op.
+/// Fetches a line ahead of `next` for writing. `_mm_prefetch` with the write hint would become a read prefetch: the instruction is no
+/// part of the baseline, though every 64-bit processor takes it, older ones as a no-op.
 #[inline(always)]
-fn prefetch_for_write(address: *const u8) {
+fn prefetch_ahead_of(next: *const Event) {
+    let address = next.wrapping_add(PREFETCH_EVENTS);
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: a prefetch of any address is a hint and never faults.
     unsafe {

@@ -18,22 +18,26 @@ use super::config::{Config, LogLevel};
 use super::error::Error;
 use super::lifecycle::SlotNumber;
 use super::meta_store::MetaStore;
-use crate::format::{Geometry, MetaPosition};
+use crate::format::{Event, Geometry, MetaPosition};
 use crate::storage::{CursorPage, Directory, Slot, Stage, System};
 use crate::sync::{Bell, Current, Gate, Watermark, published};
 use crate::telemetry::{Count, Telemetry};
+
+/// The layout of [`Cursor`], and the rules by which it is used: a new number with every change. `include/walrec_inline.h` stores into
+/// it from the engine's own code, and says the same layout a second time.
+pub(crate) const CURSOR_LAYOUT: u32 = 1;
 
 /// The append thread's place, on a page that reads as zero in a forked child.
 #[repr(C, align(64))]
 pub(crate) struct Cursor {
     /// Where the next event goes. Append thread only.
-    pub(crate) next: *mut u8,
+    pub(crate) next: *mut Event,
     /// Stores stop here; dropped to 0 by whoever wants the append thread's attention.
     pub(crate) end: AtomicUsize,
     /// The active slot's published count. Append thread only.
     pub(crate) published: *const AtomicU64,
-    /// The open reservation, null for none. Append thread only.
-    pub(crate) reserved: *mut u8,
+    /// The last reservation, null for none; open while it equals `next`. Append thread only.
+    pub(crate) reserved: *mut Event,
     /// 1 in the process that made the page, 0 in a forked child.
     pub(crate) alive: AtomicU32,
     _line: [u8; 28],
@@ -366,4 +370,13 @@ pub(super) fn this_thread() -> usize {
     thread
 }
 
-const _: () = assert!(std::mem::offset_of!(Cursor, last_event_id) == 64);
+// Layout 1.
+const _: () = {
+    use std::mem::offset_of;
+    assert!(offset_of!(Cursor, next) == 0 && size_of::<*mut Event>() == 8);
+    assert!(offset_of!(Cursor, end) == 8 && size_of::<AtomicUsize>() == 8);
+    assert!(offset_of!(Cursor, published) == 16);
+    assert!(offset_of!(Cursor, reserved) == 24);
+    assert!(offset_of!(Cursor, last_event_id) == 64);
+    assert!(CURSOR_LAYOUT == 1);
+};
