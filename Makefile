@@ -127,11 +127,10 @@ fuzz: ## RUNS=10000000 (or SECONDS=) inputs by libFuzzer for each of FUZZ_TARGET
 disks: tools library ## DISK_ROUNDS=200: full disks, hung disks, frozen flusher, at length, on ext4, xfs, btrfs and tmpfs (root, SEED=)
 	WALREC_DISK_ROUNDS=$(DISK_ROUNDS) $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --test disks -- --nocapture
 
-bench: compilers library ## build and run the benchmark of the append path
-	@mkdir -p $(TARGET)/benches-c
-	@test -f benches/append.c || { echo "make: benches/append.c is not there" >&2; exit 1; }
-	$(CC) $(CFLAGS) -D_GNU_SOURCE benches/append.c -o $(TARGET)/benches-c/append $(LINK)
-	$(TARGET)/benches-c/append
+bench: compilers library ## what an append costs, with its targets (QUICK=1: short; the table also as target/bench/append.json)
+	@mkdir -p $(TARGET)/benches-c $(TARGET)/bench
+	$(CC) $(CFLAGS) -D_GNU_SOURCE benches/append.c benches/append/*.c -o $(TARGET)/benches-c/append $(LINK)
+	$(TARGET)/benches-c/append $(if $(QUICK),--quick) --json $(TARGET)/bench/append.json $(TARGET)
 
 bench-telemetry: compilers library ## what telemetry costs an append and a replay: two builds of the library, in turns
 	@mkdir -p $(TARGET)/benches-c

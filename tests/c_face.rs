@@ -307,10 +307,57 @@ fn linked_statically() {
 
 const ADVICE_BINUTILS: &str = "The tests of the C interface need readelf of binutils, which comes with a compiler.";
 
-/// The benchmarks compile as their comments say; they are run by `make bench` and `make bench-telemetry`.
+/// The benchmark of the append path runs, and its JSON has every row. No time is asserted.
+#[test]
+fn benchmark_gives_its_rows() {
+    let directory = toolchain::project().join("benches/append");
+    let library = toolchain::library_directory().join("libwalrec.so").display().to_string();
+    let program = toolchain::build_directory().join("bench-append");
+    let more = ["measure.c", "tight.c", "paced.c", "disk.c"].map(|name| directory.join(name).display().to_string());
+    let output = program.display().to_string();
+    let mut arguments = vec!["-D_GNU_SOURCE", "-O2", "-o", &output, &library];
+    let rpath = toolchain::rpath();
+    arguments.extend([&*rpath, "-pthread"]);
+    arguments.extend(more.iter().map(String::as_str));
+    toolchain::compile("c99", &toolchain::project().join("benches/append.c"), &arguments);
+
+    let _shared = MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let work = toolchain::fresh_directory("bench-append", false);
+    let json = work.join("append.json");
+    let flags = [Path::new("--quick"), Path::new("--json"), &json, &work];
+    let outcome = toolchain::run(&program, &flags, &toolchain::build_directory().join("bench-append.out"), LIMIT);
+    assert!(outcome.status.success(), "{}", outcome.text);
+    let text = fs::read_to_string(&json).unwrap_or_else(|error| panic!("{}: {error}", json.display()));
+    let values = row_values(&text);
+    let expected =
+        ["append_to_bare", "inline_to_bare", "inline_to_fill_append", "cached.bare_in_place", "100k.p99.9", "1M.p50"];
+    let more =
+        ["1M.p99.99", "1M.faults", "1M.rotation_max", "1M.lag_p99", "5M.p99", "throughput.ratio", "open.after_kill"];
+    for id in expected.into_iter().chain(more).chain(["memory.beside_stage", "open.from_stage"]) {
+        assert!(values.iter().any(|(name, _)| name == id), "no row {id} in\n{text}");
+    }
+    assert!(values.iter().all(|(_, value)| value.is_finite()), "{values:?}");
+    let value = |id: &str| values.iter().find(|(name, _)| name == id).map(|&(_, value)| value);
+    assert_eq!(value("1M.faults"), Some(0.0));
+    assert_eq!(value("open.from_stage"), Some(41_000.0), "the killed recorder's events are there");
+    assert!(row_values(&text.replace("\"value\"", "\"valeu\"")).is_empty(), "the rows are read");
+    let _ = fs::remove_dir_all(&work);
+}
+
+/// Id and value of each row of the benchmark's JSON; one row stands on a line.
+fn row_values(text: &str) -> Vec<(String, f64)> {
+    let row = |line: &str| {
+        let (id, rest) = line.trim().strip_prefix("{\"id\": \"")?.split_once('"')?;
+        let (_, rest) = rest.split_once("\"value\": ")?;
+        Some((id.to_owned(), rest.split_once(',')?.0.parse().ok()?))
+    };
+    text.lines().filter_map(row).collect()
+}
+
+/// The other benchmarks compile as their comments say; they are run by `make bench-telemetry`.
 #[test]
 fn benchmarks_compile() {
-    for name in ["append", "telemetry", "reader_telemetry"] {
+    for name in ["telemetry", "reader_telemetry"] {
         let source = toolchain::project().join("benches").join(name).with_extension("c");
         toolchain::compile("c99", &source, &["-D_GNU_SOURCE", "-O2", "-fsyntax-only"]);
     }
