@@ -37,7 +37,7 @@ SEED ?=
 MESSAGES ?=
 PREEMPTIONS ?= 3
 
-.PHONY: help run tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk fuzz disks
+.PHONY: help run tools test check header bench bench-report bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk fuzz disks
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -131,6 +131,10 @@ bench: compilers library ## what an append costs, with its targets (QUICK=1: sho
 	@mkdir -p $(TARGET)/benches-c $(TARGET)/bench
 	$(CC) $(CFLAGS) -D_GNU_SOURCE benches/append.c benches/append/*.c -o $(TARGET)/benches-c/append $(LINK)
 	$(TARGET)/benches-c/append $(if $(QUICK),--quick) --json $(TARGET)/bench/append.json $(TARGET)
+
+bench-report: ## what the benchmarks measured (target/bench/*.json), as sections of docs/PERFORMANCE.md and plots in docs/plots
+	@command -v python3 >/dev/null || { echo "make: bench-report needs python3 (nothing but its standard library)" >&2; exit 1; }
+	python3 benches/report.py
 
 bench-telemetry: compilers library ## what telemetry costs an append and a replay: two builds of the library, in turns
 	@mkdir -p $(TARGET)/benches-c

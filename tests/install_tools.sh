@@ -14,6 +14,8 @@ declare -A wanted=(
     [strace]=strace
     [mkfs.ext4]=e2fsprogs [filefrag]=e2fsprogs [losetup]=mount [fallocate]=util-linux
     [valgrind]=valgrind
+    [python3]=python3
+    [clang]=clang
 )
 
 missing_of() {
