@@ -42,7 +42,7 @@ SEED ?=
 MESSAGES ?=
 PREEMPTIONS ?= 3
 
-.PHONY: help run install tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk fuzz disks
+.PHONY: help run install tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk fuzz disks bench-report
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -132,11 +132,14 @@ fuzz: ## RUNS=10000000 (or SECONDS=) inputs by libFuzzer for each of FUZZ_TARGET
 disks: tools library ## DISK_ROUNDS=200: full disks, hung disks, frozen flusher, at length, on ext4, xfs, btrfs and tmpfs (root, SEED=)
 	WALREC_DISK_ROUNDS=$(DISK_ROUNDS) $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --test disks -- --nocapture
 
-bench: compilers library ## build and run the benchmark of the append path
-	@mkdir -p $(TARGET)/benches-c
-	@test -f benches/append.c || { echo "make: benches/append.c is not there" >&2; exit 1; }
-	$(CC) $(CFLAGS) -D_GNU_SOURCE benches/append.c -o $(TARGET)/benches-c/append $(LINK)
-	$(TARGET)/benches-c/append
+bench: compilers library ## what an append costs, with its targets (QUICK=1: short; the table also as target/bench/append.json)
+	@mkdir -p $(TARGET)/benches-c $(TARGET)/bench
+	$(CC) $(CFLAGS) -D_GNU_SOURCE benches/append.c benches/append/*.c -o $(TARGET)/benches-c/append $(LINK)
+	$(TARGET)/benches-c/append $(if $(QUICK),--quick) --json $(TARGET)/bench/append.json $(TARGET)
+
+bench-report: ## what the benchmarks measured (target/bench/*.json), as sections of docs/PERFORMANCE.md and plots in docs/plots
+	@command -v python3 >/dev/null || { echo "make: bench-report needs python3 (nothing but its standard library)" >&2; exit 1; }
+	python3 benches/report.py
 
 bench-telemetry: compilers library ## what telemetry costs an append and a replay: two builds of the library, in turns
 	@mkdir -p $(TARGET)/benches-c

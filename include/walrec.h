@@ -55,7 +55,7 @@
  *   new append thread  walrec_attach_thread, once the old append thread has stopped calling.
  *   any thread         walrec_sync, walrec_shutdown (once appends stopped), walrec_last_event_id,
  *                      walrec_durable_event_id, walrec_meta_state, walrec_open_report, walrec_set_retention_floor,
- *                      walrec_telemetry, walrec_telemetry_text.
+ *                      walrec_telemetry, walrec_telemetry_text, walrec_cursor.
  *   walrec_close       any thread, but no other call on the handle may run beside it or follow it.
  *   walrec_reader_*    one thread at a time for each reader; different readers are independent.
  *   the rest           takes no handle: any thread.
@@ -225,6 +225,9 @@
 
 /** walrec_verify_report_t.fault_block: the fault lies in no block. */
 #define WALREC_NO_BLOCK UINT32_MAX
+
+/** Where the append thread stands: what the functions of walrec_inline.h work on. */
+typedef struct walrec_cursor_t walrec_cursor_t;
 
 /** A reader. One thread at a time. */
 typedef struct walrec_reader_t walrec_reader_t;
@@ -847,6 +850,22 @@ walrec_status_t walrec_commit(struct walrec_t *walrec) WALREC_NOEXCEPT;
  * more.
  */
 walrec_status_t walrec_abort(struct walrec_t *walrec) WALREC_NOEXCEPT;
+
+/**
+ * Gives the cursor for walrec_inline.h, valid until walrec_close. See there; that header calls this.
+ *
+ * ABI (the library's cursor is of another layout), INVALID (NULL), FORKED, PANIC: *cursor is NULL.
+ *
+ * Any thread; never blocks.
+ *
+ * Pointers:
+ * walrec: a handle from walrec_open; not NULL.
+ * layout: WALREC_CURSOR_LAYOUT of walrec_inline.h.
+ * cursor: receives the cursor, which stays the library's; not NULL.
+ */
+walrec_status_t walrec_cursor(struct walrec_t *walrec,
+                              uint32_t layout,
+                              struct walrec_cursor_t **cursor) WALREC_NOEXCEPT;
 
 /**
  * Closes the active segment early: the next event goes into a new one. Nothing happens while the active

@@ -127,12 +127,67 @@ subjects! {
     trust_on_tmpfs: "trust", SharedMemory;
 }
 
-/// No system call, no page fault, no allocation; see tests/c/hot_path.c.
+/// No system call, no page fault, no allocation; see tests/c/hot_path.c. The second time with reserve and commit inlined.
 #[test]
 fn hot_path() {
-    let program = toolchain::build("hot_path", "hot_path", &["-rdynamic", "-fno-builtin"]);
-    let _alone = MACHINE.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-    run_program(&program, "hot_path", Place::Disk);
+    for (name, more) in [("hot_path", [].as_slice()), ("hot_path-inlined", &inlined())] {
+        let arguments: Vec<&str> =
+            ["-rdynamic", "-fno-builtin"].into_iter().chain(more.iter().map(String::as_str)).collect();
+        let program = toolchain::build("hot_path", name, &arguments);
+        let _alone = MACHINE.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        run_program(&program, name, Place::Disk);
+    }
+}
+
+/// The compiler's options by which a subject's calls of reserve and commit become those of walrec_inline.h.
+fn inlined() -> [String; 2] {
+    ["-include".to_owned(), toolchain::project().join("tests/c/inlined.h").display().to_string()]
+}
+
+/// The subjects that build events in place, with walrec_inline.h.
+#[test]
+fn inlined_as_the_library_does_it() {
+    let _shared = MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let inlined = inlined();
+    for name in ["reserve", "model", "fork", "threads", "shutdown", "misuse", "backpressure", "telemetry"] {
+        let run = format!("{name}-inlined");
+        let program = toolchain::build(name, &run, &inlined.each_ref().map(String::as_str));
+        run_program(&program, &run, Place::SharedMemory);
+    }
+}
+
+const COUNTED: [&str; 2] = ["-Wl,--wrap=walrec_reserve", "-Wl,--wrap=walrec_commit"];
+
+/// See tests/c/inline.c; then with headers in each of which a check is missing: the subject has to fail.
+#[test]
+fn inline() {
+    let _shared = MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+    run_program(&toolchain::build("inline", "inline", &COUNTED), "inline", Place::Disk);
+    let header = fs::read_to_string(toolchain::project().join("include/walrec_inline.h")).expect("the header is there");
+    let end = "WALREC_INLINE_ADDRESS(next) >= __atomic_load_n(&cursor->end, __ATOMIC_RELAXED)";
+    let broken = [
+        ("the end of a block", format!("if (__builtin_expect({end} || !slot"), "if (__builtin_expect(!next || !slot"),
+        ("the end at a commit", format!("{end} ||\n"), "!next ||\n"),
+        ("the reservation", "next != cursor->reserved".to_owned(), "0"),
+        ("the order of ids", "event_id <= __atomic_load_n(&cursor->last_event_id, __ATOMIC_RELAXED)".to_owned(), "0"),
+        ("the layout", "#define WALREC_CURSOR_LAYOUT 1".to_owned(), "#define WALREC_CURSOR_LAYOUT 2"),
+    ];
+    for (number, (what, part, instead)) in broken.iter().enumerate() {
+        let name = format!("inline-broken-{number}");
+        let directory = toolchain::build_directory().join(format!("{name}-include"));
+        fs::create_dir_all(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+        assert_eq!(header.matches(part).count(), 1, "{what}: {part}");
+        let file = directory.join("walrec_inline.h");
+        fs::write(&file, header.replace(part, instead)).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let include = directory.display().to_string();
+        let program = toolchain::build("inline", &name, &[COUNTED[0], COUNTED[1], "-iquote", &include]);
+        let work = toolchain::fresh_directory(&name, false);
+        let output = toolchain::build_directory().join(format!("{name}.out"));
+        let outcome = toolchain::run(&program, &[&work], &output, LIMIT);
+        assert!(!outcome.status.success(), "without {what} nothing fails:\n{}", outcome.text);
+        let _ = fs::remove_dir_all(&work);
+    }
+    toolchain::announce(&format!("FIGURE inline: {} broken headers, each found", broken.len()));
 }
 
 /// Loaded by dlopen, and every way to end; see tests/c/loaded.c.
@@ -151,6 +206,7 @@ fn every_subject_is_run() {
     // These have a test of their own.
     let own = [
         "hot_path",
+        "inline",
         "kill9_child",
         "bounded",
         "fault_child",
@@ -174,21 +230,50 @@ fn every_subject_is_run() {
     }
 }
 
-/// The header alone, and included twice, in every standard.
+/// Each header alone, and included twice, in every standard, by each compiler.
 #[test]
-fn header_in_every_standard() {
+fn headers_in_every_standard() {
     let directory = toolchain::build_directory().join("header");
     fs::create_dir_all(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
-    let programs = [("alone", "#include \"walrec.h\"\n"), ("twice", "#include \"walrec.h\"\n#include \"walrec.h\"\n")];
-    let languages = [("c", ["c99", "c11", "c17"].as_slice()), ("cpp", &["c++11", "c++14", "c++17", "c++20"])];
-    for (name, text) in programs {
-        for (suffix, standards) in languages {
-            let source = directory.join(format!("{name}.{suffix}"));
-            fs::write(&source, text).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
+    let languages = [
+        ("c", ["c99", "c11", "c17"].as_slice(), ["clang", "-Wbad-function-cast"]),
+        ("cpp", &["c++11", "c++14", "c++17", "c++20"], ["clang++", "-Wold-style-cast"]),
+    ];
+    for (header, times) in [("walrec.h", 1), ("walrec.h", 2), ("walrec_inline.h", 1), ("walrec_inline.h", 2)] {
+        let text = format!("#include \"{header}\"\n").repeat(times);
+        for (suffix, standards, [clang, casts]) in languages {
+            let source = directory.join(format!("{header}-{times}.{suffix}"));
+            fs::write(&source, &text).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
+            let arguments = ["-fsyntax-only", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-Wcast-align", casts];
             for standard in standards {
-                toolchain::compile(standard, &source, &["-fsyntax-only"]);
+                toolchain::compile(standard, &source, &arguments);
+                if toolchain::is_there(clang) {
+                    toolchain::compile_with(clang, standard, &source, &arguments);
+                }
             }
         }
+    }
+    if !toolchain::is_there("clang") {
+        toolchain::announce("SKIP headers: NOT compiled by clang, which is not there");
+    }
+}
+
+/// The layout in the header is what the compiler of the engine makes of it, or the header does not compile.
+#[test]
+fn another_layout_does_not_compile() {
+    let header = fs::read_to_string(toolchain::project().join("include/walrec_inline.h")).expect("the header is there");
+    let directory = toolchain::build_directory().join("layout");
+    fs::create_dir_all(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let source = directory.join("layout.c");
+    for (part, instead) in [
+        ("walrec_event_t *next;", "uint64_t one_more; walrec_event_t *next;"),
+        ("uint64_t unused[4];", "uint64_t unused[3];"),
+    ] {
+        assert_eq!(header.matches(part).count(), 1, "{part}");
+        fs::write(&source, header.replace(part, instead))
+            .unwrap_or_else(|error| panic!("{}: {error}", source.display()));
+        let compiled = std::panic::catch_unwind(|| toolchain::compile("c99", &source, &["-fsyntax-only", "-w"]));
+        assert!(compiled.is_err(), "{instead} compiles");
     }
 }
 
@@ -240,10 +325,57 @@ fn linked_statically() {
 
 const ADVICE_BINUTILS: &str = "The tests of the C interface need readelf of binutils, which comes with a compiler.";
 
-/// The benchmarks compile as their comments say; they are run by `make bench` and `make bench-telemetry`.
+/// The benchmark of the append path runs, and its JSON has every row. No time is asserted.
+#[test]
+fn benchmark_gives_its_rows() {
+    let directory = toolchain::project().join("benches/append");
+    let library = toolchain::library_directory().join("libwalrec.so").display().to_string();
+    let program = toolchain::build_directory().join("bench-append");
+    let more = ["measure.c", "tight.c", "paced.c", "disk.c"].map(|name| directory.join(name).display().to_string());
+    let output = program.display().to_string();
+    let mut arguments = vec!["-D_GNU_SOURCE", "-O2", "-o", &output, &library];
+    let rpath = toolchain::rpath();
+    arguments.extend([&*rpath, "-pthread"]);
+    arguments.extend(more.iter().map(String::as_str));
+    toolchain::compile("c99", &toolchain::project().join("benches/append.c"), &arguments);
+
+    let _shared = MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let work = toolchain::fresh_directory("bench-append", false);
+    let json = work.join("append.json");
+    let flags = [Path::new("--quick"), Path::new("--json"), &json, &work];
+    let outcome = toolchain::run(&program, &flags, &toolchain::build_directory().join("bench-append.out"), LIMIT);
+    assert!(outcome.status.success(), "{}", outcome.text);
+    let text = fs::read_to_string(&json).unwrap_or_else(|error| panic!("{}: {error}", json.display()));
+    let values = row_values(&text);
+    let expected =
+        ["append_to_bare", "inline_to_bare", "inline_to_fill_append", "cached.bare_in_place", "100k.p99.9", "1M.p50"];
+    let more =
+        ["1M.p99.99", "1M.faults", "1M.rotation_max", "1M.lag_p99", "5M.p99", "throughput.ratio", "open.after_kill"];
+    for id in expected.into_iter().chain(more).chain(["memory.beside_stage", "open.from_stage"]) {
+        assert!(values.iter().any(|(name, _)| name == id), "no row {id} in\n{text}");
+    }
+    assert!(values.iter().all(|(_, value)| value.is_finite()), "{values:?}");
+    let value = |id: &str| values.iter().find(|(name, _)| name == id).map(|&(_, value)| value);
+    assert_eq!(value("1M.faults"), Some(0.0));
+    assert_eq!(value("open.from_stage"), Some(41_000.0), "the killed recorder's events are there");
+    assert!(row_values(&text.replace("\"value\"", "\"valeu\"")).is_empty(), "the rows are read");
+    let _ = fs::remove_dir_all(&work);
+}
+
+/// Id and value of each row of the benchmark's JSON; one row stands on a line.
+fn row_values(text: &str) -> Vec<(String, f64)> {
+    let row = |line: &str| {
+        let (id, rest) = line.trim().strip_prefix("{\"id\": \"")?.split_once('"')?;
+        let (_, rest) = rest.split_once("\"value\": ")?;
+        Some((id.to_owned(), rest.split_once(',')?.0.parse().ok()?))
+    };
+    text.lines().filter_map(row).collect()
+}
+
+/// The other benchmarks compile as their comments say; they are run by `make bench-telemetry`.
 #[test]
 fn benchmarks_compile() {
-    for name in ["append", "telemetry", "reader_telemetry"] {
+    for name in ["telemetry", "reader_telemetry"] {
         let source = toolchain::project().join("benches").join(name).with_extension("c");
         toolchain::compile("c99", &source, &["-D_GNU_SOURCE", "-O2", "-fsyntax-only"]);
     }

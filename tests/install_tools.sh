@@ -15,6 +15,7 @@ declare -A wanted=(
     [mkfs.ext4]=e2fsprogs [filefrag]=e2fsprogs [losetup]=mount [fallocate]=util-linux
     [clang++]=clang [cmake]=cmake [pkg-config]=pkg-config
     [valgrind]=valgrind
+    [python3]=python3
 )
 
 missing_of() {

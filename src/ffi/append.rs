@@ -8,10 +8,10 @@ use core::ptr;
 
 use super::last_error::{Refusal, record_static};
 use super::recorder::{walrec_t, with_recorder};
-use super::status::{WALREC_E_INVALID, WALREC_OK, of_append_error, walrec_status_t};
+use super::status::{WALREC_E_ABI, WALREC_E_INVALID, WALREC_OK, of_append_error, walrec_status_t};
 use super::types::walrec_event_t;
 use crate::format::Event;
-use crate::recorder::{AppendError, SegmentWriter};
+use crate::recorder::{AppendError, CURSOR_LAYOUT, SegmentWriter};
 
 // walrec_event_t and the core's Event are one layout under two names: C cannot call a field `kind` what the
 // format calls type, and Rust cannot call it type without a raw identifier everywhere.
@@ -80,12 +80,26 @@ fn null(text: &'static str) -> walrec_status_t {
 /// event: aligned to 8, not NULL, not kept; guard is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn walrec_append(walrec: *mut walrec_t, event: *const walrec_event_t) -> walrec_status_t {
+    // SAFETY: not NULL, so a live handle and its append thread by contract; event is readable and aligned by contract,
+    // and of one layout with Event (asserted above).
+    unsafe {
+        let given = !walrec.is_null() && !event.is_null();
+        if given && writer(walrec).try_append(&*event.cast()) { WALREC_OK } else { append_slowly(walrec, event) }
+    }
+}
+
+/// The rare rest of walrec_append.
+///
+/// # Safety
+/// As walrec_append.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn append_slowly(walrec: *mut walrec_t, event: *const walrec_event_t) -> walrec_status_t {
     if walrec.is_null() || event.is_null() {
         return null(if walrec.is_null() { "walrec_append: walrec is NULL" } else { "walrec_append: event is NULL" });
     }
-    // SAFETY: live handle and append thread by contract; event is readable and aligned by contract, and of one
-    // layout with Event (asserted above).
-    unsafe { status_of(writer(walrec).append(&*event.cast::<Event>())) }
+    // SAFETY: as in walrec_append.
+    unsafe { status_of(writer(walrec).append_slowly(&*event.cast())) }
 }
 
 /// Appends n events in their order, up to the first that is refused: a prefix is appended, and the status is what
@@ -146,20 +160,36 @@ pub unsafe extern "C" fn walrec_append_batch(
 /// thread on this handle; not NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn walrec_reserve(walrec: *mut walrec_t, slot: *mut *mut walrec_event_t) -> walrec_status_t {
+    // SAFETY: not NULL, so a live handle and its append thread by contract; slot is writable by contract.
+    unsafe {
+        if !walrec.is_null()
+            && !slot.is_null()
+            && let Some(place) = writer(walrec).try_reserve()
+        {
+            slot.write(place.as_ptr().cast());
+            return WALREC_OK;
+        }
+        reserve_slowly(walrec, slot)
+    }
+}
+
+/// The rare rest of walrec_reserve.
+///
+/// # Safety
+/// As walrec_reserve.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn reserve_slowly(walrec: *mut walrec_t, slot: *mut *mut walrec_event_t) -> walrec_status_t {
     if slot.is_null() {
         return null("walrec_reserve: slot is NULL");
     }
-    let mut place = ptr::null_mut();
-    let status = if walrec.is_null() {
-        null("walrec_reserve: walrec is NULL")
+    let (place, status) = if walrec.is_null() {
+        (ptr::null_mut(), null("walrec_reserve: walrec is NULL"))
     } else {
         // SAFETY: live handle and append thread by contract.
-        match unsafe { writer(walrec) }.reserve() {
-            Ok(event) => {
-                place = event.as_ptr().cast();
-                WALREC_OK
-            }
-            Err(error) => refused(error),
+        match unsafe { writer(walrec) }.reserve_slowly() {
+            Ok(event) => (event.as_ptr().cast(), WALREC_OK),
+            Err(error) => (ptr::null_mut(), refused(error)),
         }
     };
     // SAFETY: not NULL, and writable by contract.
@@ -179,11 +209,22 @@ pub unsafe extern "C" fn walrec_reserve(walrec: *mut walrec_t, slot: *mut *mut w
 /// more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn walrec_commit(walrec: *mut walrec_t) -> walrec_status_t {
+    // SAFETY: not NULL, so a live handle and its append thread by contract.
+    unsafe { if !walrec.is_null() && writer(walrec).try_commit() { WALREC_OK } else { commit_slowly(walrec) } }
+}
+
+/// The rare rest of walrec_commit.
+///
+/// # Safety
+/// As walrec_commit.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn commit_slowly(walrec: *mut walrec_t) -> walrec_status_t {
     if walrec.is_null() {
         return null("walrec_commit: walrec is NULL");
     }
     // SAFETY: live handle and append thread by contract.
-    status_of(unsafe { writer(walrec) }.commit())
+    status_of(unsafe { writer(walrec) }.commit_slowly())
 }
 
 /// Drops the reservation; what was written into it never appears. INVALID (nothing is reserved; NULL), FORKED,
@@ -201,6 +242,46 @@ pub unsafe extern "C" fn walrec_abort(walrec: *mut walrec_t) -> walrec_status_t 
     }
     // SAFETY: live handle and append thread by contract.
     status_of(unsafe { writer(walrec) }.abort())
+}
+
+/// Where the append thread stands: what the functions of walrec_inline.h work on.
+pub struct walrec_cursor_t {
+    _of_the_recorder: [u8; 0],
+}
+
+/// Gives the cursor for walrec_inline.h, valid until walrec_close. See there; that header calls this.
+///
+/// ABI (the library's cursor is of another layout), INVALID (NULL), FORKED, PANIC: *cursor is NULL.
+///
+/// Any thread; never blocks.
+///
+/// # Safety
+/// walrec: a handle from walrec_open; not NULL.
+/// layout: WALREC_CURSOR_LAYOUT of walrec_inline.h.
+/// cursor: receives the cursor, which stays the library's; not NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn walrec_cursor(
+    walrec: *mut walrec_t,
+    layout: u32,
+    cursor: *mut *mut walrec_cursor_t,
+) -> walrec_status_t {
+    const NAME: &str = "walrec_cursor";
+    if cursor.is_null() {
+        return null("walrec_cursor: cursor is NULL");
+    }
+    // SAFETY: not NULL, and writable by contract.
+    unsafe { cursor.write(ptr::null_mut()) };
+    let body = |walrec: &walrec_t| {
+        if layout != CURSOR_LAYOUT {
+            let text = format!("{NAME}: layout {layout} is asked for, the library has {CURSOR_LAYOUT}");
+            return Err(Refusal::new(WALREC_E_ABI, text));
+        }
+        // SAFETY: as above.
+        unsafe { cursor.write(walrec.manager.cursor().cast()) };
+        Ok(WALREC_OK)
+    };
+    // SAFETY: by contract walrec is NULL or a live handle.
+    unsafe { with_recorder(NAME, walrec, body) }
 }
 
 /// The refusal of a cold call.

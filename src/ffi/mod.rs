@@ -34,8 +34,8 @@ mod verify;
 mod version;
 
 pub use append::{
-    walrec_abort, walrec_append, walrec_append_batch, walrec_attach_thread, walrec_commit, walrec_reserve,
-    walrec_rotate,
+    walrec_abort, walrec_append, walrec_append_batch, walrec_attach_thread, walrec_commit, walrec_cursor,
+    walrec_cursor_t, walrec_reserve, walrec_rotate,
 };
 pub use config::walrec_config_init;
 pub use durability::{

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::error::Error;
 use super::opening::{OpenReport, StageClosing};
-use super::segment_writer::this_thread;
-use super::shared::Shared;
+use super::shared::{Shared, this_thread};
 use super::worker::{MetaCoordinator, SegmentFlusher, SegmentMaintainer, SegmentPreparer, WorkerError};
 use crate::format::{MetaPosition, SegmentName, SegmentNameKind};
 use crate::segment::HotSegment;
@@ -136,6 +135,11 @@ impl Manager {
     #[must_use]
     pub fn is_forked(&self) -> bool {
         self.shared.is_forked()
+    }
+
+    /// Where the append thread stands, for code that is compiled into the engine. It lives as long as this object.
+    pub(crate) fn cursor(&self) -> *mut core::ffi::c_void {
+        self.shared.cursor().as_ptr().cast()
     }
 
     /// Id of the last appended event; 0 for none. One atomic load.

@@ -22,3 +22,4 @@ pub use error::{AppendError, Error};
 pub use manager::{Manager, SyncTimeout, WorkerKind};
 pub use opening::{OpenFlags, OpenReport, open, open_stepped};
 pub use segment_writer::SegmentWriter;
+pub(crate) use shared::CURSOR_LAYOUT;

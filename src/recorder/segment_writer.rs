@@ -16,15 +16,14 @@ use std::time::{Duration, Instant};
 use super::config::FullPolicy;
 use super::error::AppendError;
 use super::lifecycle::{ActiveSegment, PreparedSegment, Progress, SlotNumber};
-use super::shared::{Cursor, Shared};
+use super::shared::{Cursor, Shared, this_thread};
 use crate::format::{EVENT_BYTES, EVENTS_PER_BLOCK, Event, Geometry};
 use crate::sync::{Current, publish};
 use crate::telemetry::{Consumer, Count, Moment, Producer, Sampler, Timing};
 
-/// How far ahead of the cursor lines are fetched for writing, in bytes.
-const PREFETCH_BYTES: usize = 2048;
+/// How far ahead of the cursor lines are fetched for writing, in events: 2 KiB.
+const PREFETCH_EVENTS: usize = 32;
 const WORDS: usize = EVENT_BYTES / 8;
-const LAST_WORD_WITHOUT_GUARD: u64 = 0xffff_ffff;
 /// Spins between two looks at the clock.
 const SPINS_PER_LOOK: u32 = 64;
 
@@ -69,19 +68,31 @@ impl SegmentWriter {
     /// [`AppendError`]; nothing was recorded, and the same or another event may be tried again.
     #[inline]
     pub fn append(&mut self, event: &Event) -> Result<(), AppendError> {
-        let cursor = self.cursor.as_ptr();
-        // SAFETY: the cursor page lives as long as `shared`; `next` is this thread's, the others are atomics.
-        let (next, has_room, last) = unsafe {
-            let next = (*cursor).next;
-            // Relaxed: a dropped `end` is a hint that the slow path looks into; no data hangs on it.
-            (next, next.addr() < (*cursor).end.load(Ordering::Relaxed), (*cursor).last_event_id.load(Ordering::Relaxed))
-        };
-        if !has_room || event.event_id <= last {
-            return self.append_slowly(event);
+        if self.try_append(event) { Ok(()) } else { self.append_slowly(event) }
+    }
+
+    /// The hot path of [`Self::append`] alone; `false` when the event has to go the slow way, and nothing happened.
+    #[inline(always)]
+    pub(crate) fn try_append(&mut self, event: &Event) -> bool {
+        let Some(next) = self.next() else { return false };
+        // SAFETY: as in `next`.
+        if event.event_id <= unsafe { (*self.cursor.as_ptr()).last_event_id.load(Ordering::Relaxed) } {
+            return false;
         }
         // SAFETY: `next` is below `end`, so it is a slot of the active segment above the published count.
-        unsafe { self.store(next, event) };
-        Ok(())
+        unsafe { self.store(next.as_ptr(), event) };
+        true
+    }
+
+    /// The place of the next event, when it is below `end`.
+    #[inline(always)]
+    fn next(&self) -> Option<NonNull<Event>> {
+        let cursor = self.cursor.as_ptr();
+        // SAFETY: the cursor page lives as long as `shared`; `next` is this thread's, `end` an atomic.
+        // Relaxed: a dropped `end` is a hint that the slow path looks into; no data hangs on it.
+        let (next, end) = unsafe { ((*cursor).next, (*cursor).end.load(Ordering::Relaxed)) };
+        // SAFETY: `end` is raised only above a place in a slot.
+        (next.addr() < end).then(|| unsafe { NonNull::new_unchecked(next) })
     }
 
     /// Stores the event at `next` and publishes it.
@@ -89,39 +100,29 @@ impl SegmentWriter {
     /// # Safety
     /// `next` is the cursor's, in the active slot above its published count.
     #[inline(always)]
-    unsafe fn store(&mut self, next: *mut u8, event: &Event) {
+    unsafe fn store(&mut self, next: *mut Event, event: &Event) {
+        let cursor = self.cursor;
+        let event_id = event.event_id;
         let from: *const u64 = (&raw const *event).cast();
         let to: *mut u64 = next.cast();
-        // SAFETY: both sides are 64 bytes, aligned to 8. Volatile keeps eight scalar loads: the event was most likely written a moment
+        // SAFETY: both sides are 64 bytes, aligned to 8. Volatile keeps scalar loads: the event was most likely written a moment
         // ago in smaller pieces. Atomic keeps the stores scalar too, and is for those who look at an id while the slot is used again.
         unsafe {
-            prefetch_for_write(next.wrapping_add(PREFETCH_BYTES));
-            for word in 0..WORDS - 1 {
+            prefetch_ahead_of(next);
+            AtomicU64::from_ptr(to).store(event_id, Ordering::Relaxed);
+            for word in 1..WORDS - 1 {
                 AtomicU64::from_ptr(to.add(word)).store(from.add(word).read_volatile(), Ordering::Relaxed);
             }
-            let last_word = from.add(WORDS - 1).read_volatile() & LAST_WORD_WITHOUT_GUARD;
+            // The half beside the guard, which becomes 0.
+            let last_word = u64::from(from.add(WORDS - 1).cast::<u32>().read_volatile());
             AtomicU64::from_ptr(to.add(WORDS - 1)).store(last_word, Ordering::Relaxed);
-            self.publish(next, event.event_id);
-        }
-    }
-
-    /// Makes the event at `next` part of the log.
-    ///
-    /// # Safety
-    /// As [`Self::store`], and the event is there.
-    #[inline(always)]
-    unsafe fn publish(&mut self, next: *mut u8, event_id: u64) {
-        let cursor = self.cursor.as_ptr();
-        // SAFETY: the cursor's plain fields are this thread's; `published` points into the active slot.
-        unsafe {
-            publish(&*(*cursor).published, &(*cursor).last_event_id, event_id);
-            (*cursor).next = next.wrapping_add(EVENT_BYTES);
+            publish_at(cursor, next, event_id);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn append_slowly(&mut self, event: &Event) -> Result<(), AppendError> {
+    pub(crate) fn append_slowly(&mut self, event: &Event) -> Result<(), AppendError> {
         self.drop_reservation();
         self.check_state()?;
         self.check_id(event.event_id)?;
@@ -152,22 +153,26 @@ impl SegmentWriter {
     /// [`AppendError`]; there is no reservation.
     #[inline]
     pub fn reserve(&mut self) -> Result<NonNull<Event>, AppendError> {
-        let cursor = self.cursor.as_ptr();
-        // SAFETY: as in `append`.
-        let mut next = unsafe { (*cursor).next };
-        // SAFETY: as in `append`.
-        if next.addr() >= unsafe { (*cursor).end.load(Ordering::Relaxed) } {
-            next = self.reserve_slowly()?;
-        }
-        prefetch_for_write(next.wrapping_add(PREFETCH_BYTES));
-        // SAFETY: as in `append`.
-        unsafe { (*cursor).reserved = next };
-        NonNull::new(next.cast()).ok_or(AppendError::Invalid)
+        if let Some(place) = self.try_reserve() { Ok(place) } else { self.reserve_slowly() }
+    }
+
+    /// The hot path of [`Self::reserve`] alone; `None` when it has to go the slow way, and nothing happened.
+    #[inline(always)]
+    pub(crate) fn try_reserve(&mut self) -> Option<NonNull<Event>> {
+        self.next().map(|next| self.reserve_at(next))
+    }
+
+    #[inline(always)]
+    fn reserve_at(&mut self, next: NonNull<Event>) -> NonNull<Event> {
+        prefetch_ahead_of(next.as_ptr());
+        // SAFETY: as in `next`.
+        unsafe { (*self.cursor.as_ptr()).reserved = next.as_ptr() };
+        next
     }
 
     #[cold]
     #[inline(never)]
-    fn reserve_slowly(&mut self) -> Result<*mut u8, AppendError> {
+    pub(crate) fn reserve_slowly(&mut self) -> Result<NonNull<Event>, AppendError> {
         self.check_state()?;
         let next = self.make_room()?;
         #[cfg(feature = "telemetry")]
@@ -175,7 +180,7 @@ impl SegmentWriter {
             // It is the commit that is timed: it meets the stop again. `make_room` has let stores pass to the block's end.
             self.shared.move_end(place.block_end, next.addr());
         }
-        Ok(next)
+        NonNull::new(next).map(|next| self.reserve_at(next)).ok_or(AppendError::Invalid)
     }
 
     /// Appends the event that was built in the reserved slot.
@@ -184,70 +189,71 @@ impl SegmentWriter {
     /// [`AppendError::Invalid`] without a reservation or for id 0, [`AppendError::Order`]; the reservation is dropped.
     #[inline]
     pub fn commit(&mut self) -> Result<(), AppendError> {
-        let cursor = self.cursor.as_ptr();
-        // SAFETY: as in `append`.
-        let (next, reserved) = unsafe { ((*cursor).next, (*cursor).reserved) };
-        // SAFETY: as in `append`.
-        unsafe { (*cursor).reserved = std::ptr::null_mut() };
-        // SAFETY: as in `append`.
-        let end = unsafe { (*cursor).end.load(Ordering::Relaxed) };
-        // A dropped `end`: shut down or poisoned since the reservation.
-        if reserved.is_null() || reserved != next || next.addr() >= end {
-            return self.commit_slowly(next, reserved);
-        }
-        // SAFETY: `next` is the reserved slot, below `end`.
-        unsafe { self.commit_at(next) }
+        if self.try_commit() { Ok(()) } else { self.commit_slowly() }
     }
 
-    /// Publishes the event that was built at `next`, when its id is good.
+    /// The hot path of [`Self::commit`] alone; `false` when it has to go the slow way, and nothing happened.
+    #[inline(always)]
+    pub(crate) fn try_commit(&mut self) -> bool {
+        // No `next`: shut down or poisoned since the reservation, or the event is timed.
+        // SAFETY: as in `next`; `next` is the reserved slot, below `end`.
+        unsafe {
+            let reserved = (*self.cursor.as_ptr()).reserved;
+            self.next().is_some_and(|next| next.as_ptr() == reserved && self.commit_at(reserved))
+        }
+    }
+
+    /// Publishes the event that was built at `next`, when its id is good. The reservation ends because `next` moves on.
     ///
     /// # Safety
     /// As [`Self::store`].
     #[inline(always)]
-    unsafe fn commit_at(&mut self, next: *mut u8) -> Result<(), AppendError> {
-        let cursor = self.cursor.as_ptr();
+    unsafe fn commit_at(&mut self, next: *mut Event) -> bool {
         // SAFETY: the reserved slot is the cursor's, in the active segment, 64 bytes aligned to 8.
         unsafe {
-            let words: *mut u64 = next.cast();
-            let event_id = words.read_volatile();
-            if event_id <= (*cursor).last_event_id.load(Ordering::Relaxed) {
-                return if event_id == 0 { Err(AppendError::Invalid) } else { Err(AppendError::Order) };
+            let cursor = self.cursor;
+            let event_id = (&raw const (*next).event_id).read_volatile();
+            if event_id <= (*cursor.as_ptr()).last_event_id.load(Ordering::Relaxed) {
+                return false;
             }
-            let last_word = words.add(WORDS - 1);
-            last_word.write_volatile(last_word.read_volatile() & LAST_WORD_WITHOUT_GUARD);
-            self.publish(next, event_id);
+            // The guard alone: a load of the word around it would wait for the bytes that were just filled in.
+            (&raw mut (*next).guard).write_volatile(0);
+            publish_at(cursor, next, event_id);
         }
-        Ok(())
+        true
     }
 
     fn drop_reservation(&mut self) {
-        // SAFETY: as in `append`.
+        // SAFETY: as in `next`.
         unsafe { (*self.cursor.as_ptr()).reserved = std::ptr::null_mut() };
     }
 
-    /// The commit of an event that is timed; everything else is refused.
-    #[cold]
-    #[inline(never)]
-    fn commit_slowly(&mut self, next: *mut u8, reserved: *mut u8) -> Result<(), AppendError> {
-        #[cfg(feature = "telemetry")]
-        if !reserved.is_null() && reserved == next && self.sampler.is_due(next.addr()) {
-            self.check_state()?;
-            self.raise_end()?;
-            let begin = self.begin_sample(next);
-            // SAFETY: the reservation is the cursor's place, which has room: `reserve` made it.
-            unsafe { self.commit_at(next) }?;
-            self.end_sample(begin, self.shared.last_event_id());
-            return Ok(());
-        }
-        let _ = (next, reserved);
-        self.refuse_commit()
+    /// Where the open reservation is. One that an append has passed over is not open any more.
+    fn reservation(&self) -> Option<NonNull<Event>> {
+        // SAFETY: as in `next`.
+        let (next, reserved) = unsafe { ((*self.cursor.as_ptr()).next, (*self.cursor.as_ptr()).reserved) };
+        NonNull::new(reserved).filter(|_| reserved == next)
     }
 
+    /// The commit of an event that is timed, and every refusal.
     #[cold]
     #[inline(never)]
-    fn refuse_commit(&mut self) -> Result<(), AppendError> {
+    pub(crate) fn commit_slowly(&mut self) -> Result<(), AppendError> {
+        let reserved = self.reservation();
+        self.drop_reservation();
         self.check_state()?;
-        Err(AppendError::Invalid)
+        let next = reserved.ok_or(AppendError::Invalid)?.as_ptr();
+        // SAFETY: the reserved slot starts with the id.
+        let event_id = unsafe { (&raw const (*next).event_id).read_volatile() };
+        self.check_id(event_id)?;
+        self.raise_end()?;
+        #[cfg(feature = "telemetry")]
+        let begin = self.begin_sample(next);
+        // SAFETY: the reservation is the cursor's place, which has room: `reserve` made it. The id was just found good.
+        unsafe { self.commit_at(next) };
+        #[cfg(feature = "telemetry")]
+        self.end_sample(begin, event_id);
+        Ok(())
     }
 
     /// Drops the reservation.
@@ -255,12 +261,13 @@ impl SegmentWriter {
     /// # Errors
     /// [`AppendError::Invalid`] without one.
     pub fn abort(&mut self) -> Result<(), AppendError> {
-        let cursor = self.cursor.as_ptr();
-        // SAFETY: as in `append`.
-        let (next, reserved) = unsafe { ((*cursor).next, (*cursor).reserved) };
+        let reserved = self.reservation();
         self.drop_reservation();
-        // One that an append has passed over is not open any more.
-        if reserved.is_null() || reserved != next { self.refuse_commit() } else { Ok(()) }
+        if reserved.is_some() {
+            return Ok(());
+        }
+        self.check_state()?;
+        Err(AppendError::Invalid)
     }
 
     /// Closes the active segment early; one without events stays.
@@ -315,12 +322,12 @@ impl SegmentWriter {
     }
 
     /// The next slot, in this block, the next block or the next segment.
-    fn make_room(&mut self) -> Result<*mut u8, AppendError> {
+    fn make_room(&mut self) -> Result<*mut Event, AppendError> {
         let Some(place) = self.place else {
             self.rotate_segment()?;
             return self.raise_end();
         };
-        // SAFETY: as in `append`.
+        // SAFETY: as in `next`.
         let next = unsafe { (*self.cursor.as_ptr()).next };
         if next.addr() < place.block_end {
             return self.raise_end();
@@ -334,9 +341,9 @@ impl SegmentWriter {
     }
 
     /// Allows stores up to the block's end again, unless someone has dropped it for a reason.
-    fn raise_end(&mut self) -> Result<*mut u8, AppendError> {
+    fn raise_end(&mut self) -> Result<*mut Event, AppendError> {
         let Some(place) = self.place else { return Err(AppendError::Backpressure) };
-        // SAFETY: as in `append`.
+        // SAFETY: as in `next`.
         let next = unsafe { (*self.cursor.as_ptr()).next };
         if self.shared.raise_end(self.sampler.stop(next.addr(), place.block_end)) {
             return Ok(next);
@@ -349,14 +356,14 @@ impl SegmentWriter {
         let image = self.shared.slot(slot).image().as_ptr();
         let block = event_slot / EVENTS_PER_BLOCK;
         let block_end = image.addr() + Geometry::block_offset(block + 1);
-        // SAFETY: as in `append`.
+        // SAFETY: as in `next`.
         let left = unsafe { (*self.cursor.as_ptr()).next }.addr();
         self.sampler.enter(left, image.addr() + Geometry::event_offset(event_slot));
         self.place = Some(Place { slot, block, block_end });
-        // SAFETY: as in `append`; the slot is inside the image.
+        // SAFETY: as in `next`; the slot is inside the image.
         unsafe {
             let cursor = self.cursor.as_ptr();
-            (*cursor).next = image.add(Geometry::event_offset(event_slot));
+            (*cursor).next = image.add(Geometry::event_offset(event_slot)).cast();
             (*cursor).published = &raw const *self.shared.slot(slot).published();
             (*cursor).reserved = std::ptr::null_mut();
         }
@@ -406,7 +413,8 @@ impl SegmentWriter {
         let image = self.shared.slot(slot).image().as_ptr();
         // SAFETY: as in `enter`; at most one byte after the block's last event, where `end` stops it.
         unsafe {
-            (*self.cursor.as_ptr()).next = image.add(Geometry::end_offset(event_slots).max(Geometry::event_offset(0)));
+            let next = image.add(Geometry::end_offset(event_slots).max(Geometry::event_offset(0)));
+            (*self.cursor.as_ptr()).next = next.cast();
         }
         Ok(())
     }
@@ -444,7 +452,7 @@ impl SegmentWriter {
 
     /// The moment at which the append at `next` begins, when it is to be timed. The next one is chosen, and stores go on to there.
     #[cfg(feature = "telemetry")]
-    fn begin_sample(&mut self, next: *mut u8) -> Option<Moment> {
+    fn begin_sample(&mut self, next: *mut Event) -> Option<Moment> {
         let place = self.place.filter(|_| self.sampler.is_due(next.addr()))?;
         self.sampler.pass(next.addr());
         // `raise_end` has just let stores pass to the block's end.
@@ -461,10 +469,25 @@ impl SegmentWriter {
     }
 }
 
-/// Fetches the line for writing. `_mm_prefetch` with the write hint would become a read prefetch: the instruction is no part of the
-/// baseline, though every 64-bit processor takes it, older ones as a no-op.
+/// Makes the event at `next` part of the log. By the cursor's address, not the writer's field: no store between can have changed it.
+///
+/// # Safety
+/// As [`SegmentWriter::store`], and the event is there.
 #[inline(always)]
-fn prefetch_for_write(address: *const u8) {
+unsafe fn publish_at(cursor: NonNull<Cursor>, next: *mut Event, event_id: u64) {
+    let cursor = cursor.as_ptr();
+    // SAFETY: the cursor's plain fields are the append thread's; `published` points into the active slot.
+    unsafe {
+        publish(&*(*cursor).published, &(*cursor).last_event_id, event_id);
+        (*cursor).next = next.wrapping_add(1);
+    }
+}
+
+/// Fetches a line ahead of `next` for writing. `_mm_prefetch` with the write hint would become a read prefetch: the instruction is no
+/// part of the baseline, though every 64-bit processor takes it, older ones as a no-op.
+#[inline(always)]
+fn prefetch_ahead_of(next: *const Event) {
+    let address = next.wrapping_add(PREFETCH_EVENTS);
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: a prefetch of any address is a hint and never faults.
     unsafe {
@@ -473,12 +496,3 @@ fn prefetch_for_write(address: *const u8) {
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = address;
 }
-
-/// The calling thread, by the C library's name for it: no system call, unique among living threads, never 0.
-pub(super) fn this_thread() -> usize {
-    // SAFETY: the call has no conditions.
-    let thread: usize = unsafe { libc::pthread_self() }.try_into().unwrap_or(1);
-    thread
-}
-
-const _: () = assert!(size_of::<AtomicU64>() == 8);

@@ -5,7 +5,7 @@
 //! 2. Poison is for good: the word is set once, the first cause is kept, and nothing is durable after it.
 //! 3. The cursor's `end` is the stop of a [`Gate`]: dropped to 0 by anyone, raised by the append thread's slow path alone, and only
 //!    while the recorder is neither poisoned nor closing.
-#![allow(unsafe_code, reason = "atomics inside the mapped cursor page")]
+#![allow(unsafe_code, reason = "atomics inside the mapped cursor page, pthread_self")]
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -18,22 +18,26 @@ use super::config::{Config, LogLevel};
 use super::error::Error;
 use super::lifecycle::SlotNumber;
 use super::meta_store::MetaStore;
-use crate::format::{Geometry, MetaPosition};
+use crate::format::{Event, Geometry, MetaPosition};
 use crate::storage::{CursorPage, Directory, Slot, Stage, System};
 use crate::sync::{Bell, Current, Gate, Watermark, published};
 use crate::telemetry::{Count, Telemetry};
+
+/// The layout of [`Cursor`], and the rules by which it is used: a new number with every change. `include/walrec_inline.h` stores into
+/// it from the engine's own code, and says the same layout a second time.
+pub(crate) const CURSOR_LAYOUT: u32 = 1;
 
 /// The append thread's place, on a page that reads as zero in a forked child.
 #[repr(C, align(64))]
 pub(crate) struct Cursor {
     /// Where the next event goes. Append thread only.
-    pub(crate) next: *mut u8,
+    pub(crate) next: *mut Event,
     /// Stores stop here; dropped to 0 by whoever wants the append thread's attention.
     pub(crate) end: AtomicUsize,
     /// The active slot's published count. Append thread only.
     pub(crate) published: *const AtomicU64,
-    /// The open reservation, null for none. Append thread only.
-    pub(crate) reserved: *mut u8,
+    /// The last reservation, null for none; open while it equals `next`. Append thread only.
+    pub(crate) reserved: *mut Event,
     /// 1 in the process that made the page, 0 in a forked child.
     pub(crate) alive: AtomicU32,
     _line: [u8; 28],
@@ -359,4 +363,20 @@ impl Shared {
     }
 }
 
-const _: () = assert!(std::mem::offset_of!(Cursor, last_event_id) == 64);
+/// The calling thread, by the C library's name for it: no system call, unique among living threads, never 0.
+pub(super) fn this_thread() -> usize {
+    // SAFETY: the call has no conditions.
+    let thread: usize = unsafe { libc::pthread_self() }.try_into().unwrap_or(1);
+    thread
+}
+
+// Layout 1.
+const _: () = {
+    use std::mem::offset_of;
+    assert!(offset_of!(Cursor, next) == 0 && size_of::<*mut Event>() == 8);
+    assert!(offset_of!(Cursor, end) == 8 && size_of::<AtomicUsize>() == 8);
+    assert!(offset_of!(Cursor, published) == 16);
+    assert!(offset_of!(Cursor, reserved) == 24);
+    assert!(offset_of!(Cursor, last_event_id) == 64);
+    assert!(CURSOR_LAYOUT == 1);
+};

@@ -10,6 +10,7 @@
  */
 #include "check.h"
 #include "verdict.h"
+#include "walrec_inline.h"
 
 enum { STARTING, OPENING, APPENDING, ROTATING, SYNCING, CLOSING, REPLAYING, DONE };
 
@@ -201,17 +202,18 @@ static walrec_t *open_log(const char *dir, uint64_t seed)
     return log;
 }
 
-/* One event in one of two ways; the id is reported once the call returned. */
-static void append(walrec_t *log, uint64_t id, int in_place)
+/* One event in one of three ways: copied, built in place, built in place with walrec_inline.h. The id is reported once the call returned. */
+static void append(walrec_t *log, uint64_t id, unsigned way)
 {
+    walrec_cursor_t *cursor = walrec_inline_cursor(log);
     walrec_event_t event, *slot;
     walrec_status_t status;
     do {
-        if (in_place) {
-            status = walrec_reserve(log, &slot);
+        if (way > 0) {
+            status = way == 1 ? walrec_reserve(log, &slot) : walrec_reserve_inline(log, cursor, &slot);
             if (status == WALREC_OK) {
                 event_fill(slot, id);
-                status = walrec_commit(log);
+                status = way == 1 ? walrec_commit(log) : walrec_commit_inline(log, cursor);
             }
         } else {
             event_fill(&event, id);
@@ -246,7 +248,7 @@ static void run(const char *dir, uint64_t base, uint64_t seed, uint64_t cycle, c
         for (;;) {
             n = 1 + pick(60);
             for (i = 0; i < n; i++)
-                append(log, ++id, i % 2 == 0);
+                append(log, ++id, (unsigned)(i % 3));
             phase(ROTATING);
             {
                 walrec_status_t status;
@@ -260,7 +262,7 @@ static void run(const char *dir, uint64_t base, uint64_t seed, uint64_t cycle, c
         for (;;) {
             n = 1 + pick(2000);
             for (i = 0; i < n; i++)
-                append(log, ++id, i % 2 == 0);
+                append(log, ++id, (unsigned)(i % 3));
             phase(SYNCING);
             expect_ok("walrec_sync", walrec_sync(log, 0, NO_LIMIT));
             phase(APPENDING);
@@ -268,22 +270,22 @@ static void run(const char *dir, uint64_t base, uint64_t seed, uint64_t cycle, c
     } else if (strcmp(target, "closing") == 0) {
         n = 1 + pick(60000);
         for (i = 0; i < n; i++)
-            append(log, ++id, i % 2 == 0);
+            append(log, ++id, (unsigned)(i % 3));
         phase(CLOSING);
         expect_ok("walrec_close", walrec_close(log));
         phase(DONE);
     } else if (strcmp(target, "replaying") == 0) {
         n = 1 + pick(20000);
         for (i = 0; i < n; i++)
-            append(log, ++id, i % 2 == 0);
+            append(log, ++id, (unsigned)(i % 3));
         phase(REPLAYING);
         for (;;)
             replay(dir, base);
     } else {
         /* At full speed, also when the parent meant to interrupt the opening and came late. */
-        int in_place = (int)pick(2);
+        unsigned way = (unsigned)pick(3);
         for (;;)
-            append(log, ++id, in_place);
+            append(log, ++id, way);
     }
 }
 

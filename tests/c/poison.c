@@ -6,11 +6,13 @@
 #include "check.h"
 #include "fault.h"
 #include "heard.h"
+#include "walrec_inline.h"
 
 enum { GRACE = 256, ROUNDS = 60 };
 
 static struct heard *heard;
 static walrec_t *recorder;
+static walrec_cursor_t *cursor;
 static uint64_t last;
 
 struct waiter {
@@ -65,8 +67,16 @@ static walrec_status_t until_it_fails(void)
     walrec_status_t status = WALREC_OK;
     for (round = 0; round < ROUNDS; round++) {
         for (i = 0; i < 300; i++) {
-            walrec_event_t event = event_of(last + 1);
-            status = walrec_append(recorder, &event);
+            walrec_event_t event = event_of(last + 1), *slot = NULL;
+            if (i % 2 == 0) {
+                status = walrec_append(recorder, &event);
+            } else {
+                status = walrec_reserve_inline(recorder, cursor, &slot);
+                if (status == WALREC_OK) {
+                    *slot = event;
+                    status = walrec_commit_inline(recorder, cursor);
+                }
+            }
             if (status != WALREC_OK)
                 return status;
             last++;
@@ -99,6 +109,8 @@ static void refuses_appends(void)
     CHECK_STATUS(WALREC_E_FAILED, walrec_append_batch(recorder, &event, 1, &done));
     CHECK_U64(0, done);
     CHECK_STATUS(WALREC_E_FAILED, walrec_reserve(recorder, &slot));
+    CHECK_STATUS(WALREC_E_FAILED, walrec_reserve_inline(recorder, cursor, &slot));
+    CHECK_STATUS(WALREC_E_FAILED, walrec_commit_inline(recorder, cursor));
     CHECK_STATUS(WALREC_E_FAILED, walrec_rotate(recorder));
     CHECK_U64(last, walrec_last_event_id(recorder));
 }
@@ -185,6 +197,7 @@ int main(int argc, char **argv)
     config = config_heard(heard);
     config.flush_interval_us = 1000000;
     recorder = log_open(dir, &config);
+    cursor = walrec_inline_cursor(recorder);
     memset(&waiter, 0, sizeof waiter);
     REQUIRE(pthread_create(&thread, NULL, wait_for_more, &waiter) == 0);
 

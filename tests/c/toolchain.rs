@@ -71,14 +71,28 @@ pub fn run_tool(command: &mut Command, advice: &str) -> String {
 pub fn compile(language: &str, source: &Path, arguments: &[&str]) {
     let (variable, default, package) =
         if language.contains("++") { ("CXX", "c++", "g++") } else { ("CC", "cc", "gcc") };
-    let compiler = std::env::var_os(variable).unwrap_or_else(|| default.into());
+    let compiler = std::env::var(variable).unwrap_or_else(|_| default.into());
     let advice = format!(
         "The tests of the C interface need a compiler: install {package}, or name one in {variable}. They are never skipped."
     );
+    compile_by(&compiler, language, source, arguments, &advice);
+}
+
+/// As [`compile`], by another compiler, that [`is_there`].
+pub fn compile_with(compiler: &str, language: &str, source: &Path, arguments: &[&str]) {
+    compile_by(compiler, language, source, arguments, "");
+}
+
+/// Whether a program can be run.
+pub fn is_there(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+fn compile_by(compiler: &str, language: &str, source: &Path, arguments: &[&str], advice: &str) {
     let mut command = Command::new(compiler);
     command.arg(format!("-std={language}")).args(STRICT).arg("-I").arg(project().join("include"));
     command.arg(source).args(arguments);
-    run_tool(&mut command, &advice);
+    run_tool(&mut command, advice);
 }
 
 /// Compiles `tests/c/<subject>.c` to a program called `name`, linked with the shared library. Two tests must not share a
