@@ -54,8 +54,9 @@
  *                      walrec_rotate. The first of these calls after walrec_open makes its caller the append thread.
  *   new append thread  walrec_attach_thread, once the old append thread has stopped calling.
  *   any thread         walrec_sync, walrec_shutdown (once appends stopped), walrec_last_event_id,
- *                      walrec_durable_event_id, walrec_meta_state, walrec_open_report, walrec_set_retention_floor,
- *                      walrec_telemetry, walrec_telemetry_text, walrec_cursor.
+ *                      walrec_durable_event_id, walrec_watermarks, walrec_notify_durable, walrec_meta_state,
+ *                      walrec_open_report, walrec_set_retention_floor, walrec_telemetry, walrec_telemetry_text,
+ *                      walrec_cursor.
  *   walrec_close       any thread, but no other call on the handle may run beside it or follow it.
  *   walrec_reader_*    one thread at a time for each reader; different readers are independent.
  *   the rest           takes no handle: any thread.
@@ -374,6 +375,21 @@ typedef struct walrec_event_t {
     /** The library's: ignored on append; when read, a checksum of the event in its place, or 0. */
     uint32_t guard;
 } walrec_event_t;
+
+/**
+ * Where a log stands, to be looked at without a call; each word on cache lines of its own. Load each whole and with acquire, as by
+ * __atomic_load_n(&w->durable_event_id, __ATOMIC_ACQUIRE).
+ */
+typedef struct walrec_watermarks_t {
+    /** The last appended event; 0 = the log is empty. The append thread stores it: a poll takes the line from it for a moment. */
+    uint64_t appended_event_id;
+    /** 0. */
+    uint64_t reserved_appended[15];
+    /** The last durable event; 0 = none. The append thread never touches it. */
+    uint64_t durable_event_id;
+    /** 0. */
+    uint64_t reserved_durable[7];
+} walrec_watermarks_t;
 
 /** The appended position, never torn. */
 typedef struct walrec_meta_state_t {
@@ -928,6 +944,36 @@ uint64_t walrec_durable_event_id(const struct walrec_t *walrec) WALREC_NOEXCEPT;
  * walrec: a handle from walrec_open; not NULL.
  */
 walrec_status_t walrec_sync(struct walrec_t *walrec, uint64_t event_id, uint64_t timeout_ns) WALREC_NOEXCEPT;
+
+/**
+ * The two ids above by address, for a loop that looks at them often: valid until walrec_close, and after a fork zeros in the child.
+ * NULL when walrec is NULL.
+ *
+ * Any thread; never blocks.
+ *
+ * Pointers:
+ * walrec: a handle from walrec_open, or NULL. What is returned stays the library's, and is only read.
+ */
+const struct walrec_watermarks_t *walrec_watermarks(const struct walrec_t *walrec) WALREC_NOEXCEPT;
+
+/**
+ * Writes the number 1, eight bytes, to fd, once: when event_id is durable, 0 = everything appended so far; at once if it is already;
+ * and when it cannot become durable any more (poisoned, shut down). So what was reached is to be looked at then. For an engine that
+ * waits in epoll: fd is an eventfd made with EFD_NONBLOCK, or the writing end of a pipe that does not block. Any number of
+ * notices may be waiting.
+ *
+ * INVALID (NULL; fd cannot be written to, or could block), IO (fd is not open, no more descriptors), FORKED, PANIC: nothing is
+ * written, now or later.
+ *
+ * Any thread; never blocks.
+ *
+ * Pointers:
+ * walrec: a handle from walrec_open; not NULL.
+ * fd: duplicated; it stays the caller's, and may be closed at any time.
+ */
+walrec_status_t walrec_notify_durable(struct walrec_t *walrec,
+                                      uint64_t event_id,
+                                      int32_t fd) WALREC_NOEXCEPT;
 
 /**
  * Nothing that holds event_id or a later event is deleted from now on; 0 = no floor. It replaces the floor that was

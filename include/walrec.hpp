@@ -163,6 +163,22 @@ public:
     std::uint64_t last_event_id() const noexcept { return walrec_last_event_id(handle_); }
     std::uint64_t durable_event_id() const noexcept { return walrec_durable_event_id(handle_); }
 
+    /** Both ids by address, each one load: for a loop that looks at them often. */
+    class watermarks_view {
+    public:
+        explicit watermarks_view(const walrec_watermarks_t *words) noexcept : words_(words) {}
+        std::uint64_t appended() const noexcept { return load(words_->appended_event_id); }
+        std::uint64_t durable() const noexcept { return load(words_->durable_event_id); }
+
+    private:
+        static std::uint64_t load(const std::uint64_t &word) noexcept { return __atomic_load_n(&word, __ATOMIC_ACQUIRE); }
+        const walrec_watermarks_t *words_;
+    };
+    /** Of an open recorder, until it is closed. */
+    watermarks_view watermarks() const noexcept { return watermarks_view(walrec_watermarks(handle_)); }
+    /** Rings `fd`, an eventfd that does not block, once, when `event_id` is durable or never will be; 0 = everything appended so far. */
+    status notify_durable(std::uint64_t event_id, int fd) noexcept { return walrec_notify_durable(handle_, event_id, fd); }
+
     /** Waits until `event_id` is durable, without limit; 0 is everything appended so far. */
     status sync(std::uint64_t event_id = 0) noexcept { return walrec_sync(handle_, event_id, UINT64_MAX); }
     /** The same with a limit; 0 or less only wakes the flusher. */

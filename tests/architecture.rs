@@ -40,6 +40,7 @@ const FILES_WITH_UNSAFE: &[(&str, &str)] = &[
     ("src/recorder/shared.rs", "atomics inside the mapped cursor page"),
     ("src/recorder/worker/flusher.rs", "bytes of stage slots"),
     ("src/recorder/worker/preparer.rs", "bytes of stage slots"),
+    ("src/storage/doorbell.rs", "a descriptor by its number"),
     ("src/storage/fork.rs", "pthread_atfork"),
     ("src/storage/mapping.rs", "maps memory"),
     ("src/storage/real.rs", "calls of libc that std does not have"),

@@ -114,6 +114,7 @@ subjects! {
     report_on_tmpfs: "report", SharedMemory;
     last_error: "last_error", Disk;
     late_sync: "late_sync", Disk;
+    watermarks: "watermarks", Disk;
     log_cb: "log_cb", Disk;
     backpressure: "backpressure", Disk;
     backpressure_on_tmpfs: "backpressure", SharedMemory;

@@ -1,11 +1,14 @@
 //! Where the log stands: appended, durable, and waiting for it.
 
+use std::io;
 use std::time::Duration;
 
+use super::last_error::Refusal;
 use super::recorder::{null, walrec_t, with_recorder};
-use super::status::{WALREC_OK, refusal_of, walrec_status_t};
-use super::types::walrec_meta_state_t;
+use super::status::{WALREC_E_INVALID, WALREC_E_IO, WALREC_OK, refusal_of, walrec_status_t};
+use super::types::{walrec_meta_state_t, walrec_watermarks_t};
 use crate::recorder::SyncTimeout;
+use crate::storage::Doorbell;
 
 /// The last appended event; 0 = the log is empty, or walrec is NULL. One atomic load.
 ///
@@ -53,6 +56,49 @@ pub unsafe extern "C" fn walrec_sync(walrec: *mut walrec_t, event_id: u64, timeo
     };
     let body = |walrec: &walrec_t| {
         walrec.manager.sync(event_id, timeout).map(|()| WALREC_OK).map_err(|error| refusal_of(NAME, &error))
+    };
+    // SAFETY: by contract walrec is NULL or a live handle.
+    unsafe { with_recorder(NAME, walrec, body) }
+}
+
+/// The two ids above by address, for a loop that looks at them often: valid until walrec_close, and after a fork zeros in the child.
+/// NULL when walrec is NULL.
+///
+/// Any thread; never blocks.
+///
+/// # Safety
+/// walrec: a handle from walrec_open, or NULL. What is returned stays the library's, and is only read.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn walrec_watermarks(walrec: *const walrec_t) -> *const walrec_watermarks_t {
+    // SAFETY: by contract walrec is NULL or a live handle.
+    unsafe { walrec.as_ref() }.map_or(core::ptr::null(), |walrec| walrec.manager.watermarks().cast())
+}
+
+/// Writes the number 1, eight bytes, to fd, once: when event_id is durable, 0 = everything appended so far; at once if it is already;
+/// and when it cannot become durable any more (poisoned, shut down). So what was reached is to be looked at then. For an engine that
+/// waits in epoll: fd is an eventfd made with EFD_NONBLOCK, or the writing end of a pipe that does not block. Any number of
+/// notices may be waiting.
+///
+/// INVALID (NULL; fd cannot be written to, or could block), IO (fd is not open, no more descriptors), FORKED, PANIC: nothing is
+/// written, now or later.
+///
+/// Any thread; never blocks.
+///
+/// # Safety
+/// walrec: a handle from walrec_open; not NULL.
+/// fd: duplicated; it stays the caller's, and may be closed at any time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn walrec_notify_durable(walrec: *mut walrec_t, event_id: u64, fd: i32) -> walrec_status_t {
+    const NAME: &str = "walrec_notify_durable";
+    let body = |walrec: &walrec_t| {
+        let bell = Doorbell::of(fd).map_err(|error| {
+            if error.kind() == io::ErrorKind::InvalidInput {
+                let text = format!("{NAME}: fd {fd} must be open for writing and not block (O_NONBLOCK)");
+                return Refusal::new(WALREC_E_INVALID, text);
+            }
+            Refusal::new(WALREC_E_IO, format!("{NAME}: fd {fd}: {error}"))
+        })?;
+        walrec.manager.notify_durable(event_id, bell).map(|()| WALREC_OK).map_err(|error| refusal_of(NAME, &error))
     };
     // SAFETY: by contract walrec is NULL or a live handle.
     unsafe { with_recorder(NAME, walrec, body) }

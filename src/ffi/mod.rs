@@ -39,7 +39,8 @@ pub use append::{
 };
 pub use config::walrec_config_init;
 pub use durability::{
-    walrec_durable_event_id, walrec_last_event_id, walrec_meta_state, walrec_set_retention_floor, walrec_sync,
+    walrec_durable_event_id, walrec_last_event_id, walrec_meta_state, walrec_notify_durable,
+    walrec_set_retention_floor, walrec_sync, walrec_watermarks,
 };
 pub use last_error::walrec_last_error;
 pub use reader::{

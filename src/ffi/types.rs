@@ -144,6 +144,21 @@ pub struct walrec_meta_state_t {
     pub last_event_id: u64,
 }
 
+/// Where a log stands, to be looked at without a call; each word on cache lines of its own. Load each whole and with acquire, as by
+/// __atomic_load_n(&w->durable_event_id, __ATOMIC_ACQUIRE).
+#[repr(C)]
+#[derive(Debug)]
+pub struct walrec_watermarks_t {
+    /// The last appended event; 0 = the log is empty. The append thread stores it: a poll takes the line from it for a moment.
+    pub appended_event_id: u64,
+    /// 0.
+    pub reserved_appended: [u64; 15],
+    /// The last durable event; 0 = none. The append thread never touches it.
+    pub durable_event_id: u64,
+    /// 0.
+    pub reserved_durable: [u64; 7],
+}
+
 /// What walrec_open found and did. Set struct_size before the call.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -213,6 +228,7 @@ const _: () = {
     assert!(offset_of!(walrec_config_t, reserved) == 88);
     assert!(size_of::<walrec_gap_t>() == 48 && offset_of!(walrec_gap_t, offset) == 16);
     assert!(size_of::<walrec_meta_state_t>() == 16);
+    assert!(size_of::<walrec_watermarks_t>() == 192 && offset_of!(walrec_watermarks_t, durable_event_id) == 128);
     assert!(size_of::<walrec_open_report_t>() == 128);
     assert!(offset_of!(walrec_open_report_t, recovery_ns) == 72);
 };

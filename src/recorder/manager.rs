@@ -14,7 +14,7 @@ use super::shared::{Shared, this_thread};
 use super::worker::{MetaCoordinator, SegmentFlusher, SegmentMaintainer, SegmentPreparer, WorkerError};
 use crate::format::{MetaPosition, SegmentName, SegmentNameKind};
 use crate::segment::HotSegment;
-use crate::storage::Place;
+use crate::storage::{Doorbell, Place};
 use crate::sync::{Bell, Worker, WorkerThread, try_pin};
 use crate::telemetry::{Count, Timed, Timing};
 
@@ -142,6 +142,11 @@ impl Manager {
         self.shared.cursor().as_ptr().cast()
     }
 
+    /// The words of `walrec_watermarks_t`, 192 bytes that live as long as this object; zeros in a forked child.
+    pub(crate) fn watermarks(&self) -> *const std::sync::atomic::AtomicU64 {
+        self.shared.watermarks()
+    }
+
     /// Id of the last appended event; 0 for none. One atomic load.
     #[must_use]
     pub fn last_event_id(&self) -> u64 {
@@ -202,6 +207,20 @@ impl Manager {
         };
         shared.wait_durable(until, || verdict().is_some());
         verdict().unwrap_or(Err(Error::TimedOut))
+    }
+
+    /// Rings `bell` once, when everything up to `event_id` is durable, 0 for all that is appended now, or when that cannot become so any
+    /// more because the recorder is poisoned or shut down.
+    ///
+    /// # Errors
+    /// [`Error::Forked`]; the bell is not rung.
+    pub fn notify_durable(&self, event_id: u64, bell: Doorbell) -> Result<(), Error> {
+        let shared = &**self.shared;
+        if shared.is_forked() {
+            return Err(Error::Forked);
+        }
+        shared.notify_durable(if event_id == 0 { shared.last_event_id() } else { event_id }, bell);
+        Ok(())
     }
 
     /// Nothing that holds `event_id` or a later event is deleted from now on; 0 for no floor. A deletion that has begun is finished.

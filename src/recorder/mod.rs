@@ -11,6 +11,7 @@ mod headroom;
 mod lifecycle;
 mod manager;
 mod meta_store;
+mod notices;
 mod opening;
 mod retention;
 mod segment_writer;

@@ -18,8 +18,9 @@ use super::config::{Config, LogLevel};
 use super::error::Error;
 use super::lifecycle::SlotNumber;
 use super::meta_store::MetaStore;
+use super::notices::Notices;
 use crate::format::{Event, Geometry, MetaPosition};
-use crate::storage::{CursorPage, Directory, Slot, Stage, System};
+use crate::storage::{CursorPage, Directory, Doorbell, Slot, Stage, System};
 use crate::sync::{Bell, Current, Gate, Watermark, published};
 use crate::telemetry::{Count, Telemetry};
 
@@ -43,6 +44,10 @@ pub(crate) struct Cursor {
     _line: [u8; 28],
     /// Id of the last appended event, on a line that others may poll. Append thread stores (release).
     pub(crate) last_event_id: AtomicU64,
+    /// Two lines on, so that fetching the one beside it does not pull the append thread's.
+    _lines: [u64; 15],
+    /// Id of the last durable event, for those who poll it by address. The flusher stores (release).
+    durable_event_id: AtomicU64,
 }
 
 /// The preparer found no space.
@@ -75,6 +80,7 @@ pub(crate) struct Shared {
     pub(crate) telemetry: Telemetry,
     page: CursorPage,
     durable: Watermark,
+    notices: Notices,
     /// The active segment and its slot.
     active: Current,
     gate: Gate,
@@ -126,6 +132,7 @@ impl Shared {
             telemetry: parts.telemetry,
             page,
             durable: Watermark::new(parts.durable.last_event_id),
+            notices: Notices::default(),
             active: Current::default(),
             gate: Gate::default(),
             cause: Mutex::new(None),
@@ -139,6 +146,7 @@ impl Shared {
         };
         shared.meta.update(parts.durable);
         shared.cursor_atomics().2.store(parts.durable.last_event_id, Ordering::Release);
+        shared.durable_mirror().store(parts.durable.last_event_id, Ordering::Release);
         shared.cursor_atomics().1.store(1, Ordering::Release);
         Ok(shared)
     }
@@ -154,6 +162,16 @@ impl Shared {
         let cursor = self.cursor().as_ptr();
         // SAFETY: the page lives as long as `self`; only these atomic fields are borrowed, never the whole structure.
         unsafe { (&(*cursor).end, &(*cursor).alive, &(*cursor).last_event_id) }
+    }
+
+    /// The appended id, and 128 bytes on the durable one: what a caller may poll by address.
+    pub(crate) fn watermarks(&self) -> *const AtomicU64 {
+        &raw const *self.cursor_atomics().2
+    }
+
+    fn durable_mirror(&self) -> &AtomicU64 {
+        // SAFETY: as in `cursor_atomics`.
+        unsafe { &(*self.cursor().as_ptr()).durable_event_id }
     }
 
     pub(crate) fn slot(&self, number: SlotNumber) -> &Slot {
@@ -200,9 +218,11 @@ impl Shared {
         self.meta.update(position);
         self.slot(slot).durable_event_id().store(position.last_event_id, Ordering::Release);
         self.durable.raise(position.last_event_id);
+        self.durable_mirror().store(position.last_event_id, Ordering::Release);
         self.telemetry.take_durable(position.last_event_id);
         drop(cause);
         self.durable.wake();
+        self.notices.ring(position.last_event_id);
         true
     }
 
@@ -219,6 +239,14 @@ impl Shared {
     /// Waits until `done`, or `until`; `false` when the time was up.
     pub(crate) fn wait_durable(&self, until: Option<Instant>, done: impl Fn() -> bool) -> bool {
         self.durable.wait(until, done)
+    }
+
+    /// Rings `bell` once, when `event_id` is durable or cannot become so any more.
+    pub(crate) fn notify_durable(&self, event_id: u64, bell: Doorbell) {
+        self.notices.add(event_id, bell);
+        // Whoever raises the position, poisons or closes rings after that: what came before the bell was added is seen here.
+        let ended = self.is_poisoned() || self.is_closing();
+        self.notices.ring(if ended { u64::MAX } else { self.durable_event_id() });
     }
 
     /// Asks the flusher for everything up to `event_id`, now.
@@ -296,7 +324,7 @@ impl Shared {
         for slot in self.stage.slots().iter() {
             slot.poison().store(1, Ordering::Release);
         }
-        self.durable.wake();
+        self.release_waiting();
         self.config.log.log(LogLevel::Error, &format!("poisoned: {cause}"));
     }
 
@@ -335,6 +363,7 @@ impl Shared {
     /// Ends the waits of everyone who still waits.
     pub(crate) fn release_waiting(&self) {
         self.durable.wake();
+        self.notices.ring(u64::MAX);
     }
 
     /// The last thing for which there was no space.
@@ -378,5 +407,7 @@ const _: () = {
     assert!(offset_of!(Cursor, published) == 16);
     assert!(offset_of!(Cursor, reserved) == 24);
     assert!(offset_of!(Cursor, last_event_id) == 64);
+    // walrec_watermarks_t.
+    assert!(offset_of!(Cursor, durable_event_id) == 64 + 128 && size_of::<Cursor>() == 256);
     assert!(CURSOR_LAYOUT == 1);
 };

@@ -11,6 +11,7 @@
 //! 3. Nothing below this line of the system decides what a log means: that is the layers above.
 
 mod atomic_file;
+mod doorbell;
 mod error;
 mod fork;
 mod lz4;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use crate::format::Id128;
 
 pub use atomic_file::{read_small_file, replace_file, replace_sector};
+pub use doorbell::Doorbell;
 pub use error::{Error, Place};
 pub use lz4::{FrozenReader, SizedFrame, read_small_frame, sized_frame};
 pub use lz4_frame::FrameEncoder;

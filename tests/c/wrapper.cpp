@@ -93,6 +93,8 @@ static void record(const char *dir)
 
     CHECK(log.sync() && log.durable_event_id() == LAST);
     CHECK(log.sync(LAST, std::chrono::milliseconds(1)));
+    CHECK(log.watermarks().appended() == LAST && log.watermarks().durable() == LAST);
+    CHECK(log.notify_durable(1, -1).code() == WALREC_E_IO);
     walrec::meta_state meta;
     CHECK(log.meta(meta) && meta.last_event_id == LAST);
     walrec::open_report report;
