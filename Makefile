@@ -36,8 +36,12 @@ DISK_ROUNDS ?= 200
 SEED ?=
 MESSAGES ?=
 PREEMPTIONS ?= 3
+PEERS ?=
+QUICK ?=
+PEER_ROUNDS ?=
+AERON ?= 1
 
-.PHONY: help run tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk fuzz disks
+.PHONY: help run tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk fuzz disks bench-peers check-peers
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -147,6 +151,19 @@ bench-cold: examples-c ## freezing, scan, verify, replay, opens: records a gener
 	$(EXAMPLES)/itch_gen --messages $(or $(MESSAGES),2000000) --seed $(or $(SEED),7) $(TARGET)/cold/day.itch
 	$(EXAMPLES)/engine --log $(TARGET)/cold/day.log --itch $(TARGET)/cold/day.itch --keep-hot >$(TARGET)/cold/engine.txt
 	WALREC_COLD_ITCH=$(CURDIR)/$(TARGET)/cold/day.log $(CARGO) bench --locked --bench cold
+
+bench-peers: compilers library ## other logs beside walrec: accepted, durable, and after kill -9 (PEERS=walrec,LMDB QUICK=1 PEER_ROUNDS=5 AERON=0)
+	@AERON=$(AERON) benches/peers/install.sh $(TARGET)/tools
+	@export PATH="$(CURDIR)/$(TARGET)/tools/cmake/bin:$$PATH" WALREC_LIBRARY_DIR=$(CURDIR)/$(RELEASE); \
+	build="nice -n 10 $(CARGO) build --release --locked --manifest-path benches/peers/Cargo.toml --target-dir $(TARGET)/peers"; \
+	if [[ "$(AERON)" == 0 ]]; then $$build; else $$build --features aeron || { \
+	  echo "make bench-peers: Aeron could not be built, see above; going on without" >&2; $$build; }; fi
+	@mkdir -p $(TARGET)/bench
+	PEERS="$(PEERS)" QUICK=$(QUICK) ROUNDS=$(PEER_ROUNDS) $(TARGET)/peers/release/walrec-peers $(TARGET)/bench $(TARGET)/bench/peers.json
+
+check-peers: ## that bench-peers still compiles: walrec, the baselines and the measuring itself, without the other peers
+	$(CARGO) fmt --check --manifest-path benches/peers/Cargo.toml
+	$(CARGO) clippy --locked --manifest-path benches/peers/Cargo.toml --target-dir $(TARGET)/peers --no-default-features -- -D warnings
 
 clean: ## remove target/
 	$(CARGO) clean

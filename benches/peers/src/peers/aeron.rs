@@ -1,0 +1,100 @@
+//! Aeron IPC, through rusteron: a message into a ring in shared memory that another thread takes it from. It records nothing.
+
+use std::error::Error;
+use std::hint::spin_loop;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rusteron_client::{AeronExclusivePublication, AeronOfferError, Handlers};
+use rusteron_media_driver::testing::EmbeddedDriver;
+
+use crate::event::Event;
+use crate::peer::{Outcome, Peer, Purpose, Survives};
+
+/// A window of 64 MiB, half a term, holds a burst: 96 bytes a message.
+const CHANNEL: &std::ffi::CStr = c"aeron:ipc?term-length=128m";
+const STREAM: i32 = 1001;
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Messages that are taken at once.
+const FRAGMENTS: usize = 256;
+
+/// A publication, its driver, and a thread that takes what is published.
+pub struct Aeron {
+    publication: AeronExclusivePublication,
+    published: u64,
+    taken: Arc<AtomicU64>,
+    // Dropped in this order: the client before its driver.
+    _client: rusteron_client::Aeron,
+    _driver: EmbeddedDriver,
+}
+
+impl Peer for Aeron {
+    const NAME: &'static str = "Aeron IPC";
+    const SURVIVES: Survives = Survives::Nothing;
+    const SETTINGS: &'static str =
+        "exclusive publication, terms of 128 MiB in /dev/shm, driver and taking thread in the process";
+    const SYNCS: bool = false;
+    const REPLAYS: bool = false;
+
+    fn version() -> String {
+        format!("rusteron {}", env!("VERSION_RUSTERON_CLIENT"))
+    }
+
+    fn open(_: &Path, _: Purpose) -> Outcome<Self> {
+        let driver = EmbeddedDriver::launch()?;
+        let client = rusteron_client::Aeron::connect_dir(driver.dir())?;
+        let publication = client.async_add_exclusive_publication(CHANNEL, STREAM)?.poll_blocking(PATIENCE)?;
+        let taken = Arc::new(AtomicU64::new(0));
+        let (dir, count) = (driver.dir().to_owned(), Arc::clone(&taken));
+        thread::spawn(move || {
+            if let Err(why) = take(&dir, &count) {
+                eprintln!("the taking thread: {why}");
+            }
+        });
+        Ok(Self { publication, published: 0, taken, _client: client, _driver: driver })
+    }
+
+    #[inline(always)]
+    fn append(&mut self, event: &Event) -> Outcome<()> {
+        while let Err(why) = self.publication.offer(event.bytes()) {
+            refused(why)?;
+        }
+        self.published += 1;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Outcome<()> {
+        while self.taken.load(Ordering::Acquire) < self.published {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    fn replay(_: &Path, _: &mut dyn FnMut(&[u8])) -> Outcome<()> {
+        Err("it keeps nothing".into())
+    }
+}
+
+/// A full window, or a taker that is not there yet, is waited for.
+#[cold]
+fn refused(why: AeronOfferError) -> Outcome<()> {
+    spin_loop();
+    if why.is_retryable() { Ok(()) } else { Err(why.into()) }
+}
+
+fn take(dir: &str, taken: &AtomicU64) -> Result<(), Box<dyn Error>> {
+    let client = rusteron_client::Aeron::connect_dir(dir)?;
+    let pending = client.async_add_subscription(CHANNEL, STREAM, Handlers::NONE, Handlers::NONE)?;
+    let subscription = pending.poll_blocking(PATIENCE)?;
+    loop {
+        let mut count = 0;
+        let fragments = subscription.poll_fn(|_, _| count += 1, FRAGMENTS)?;
+        taken.fetch_add(count, Ordering::Release);
+        if fragments == 0 {
+            thread::yield_now();
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What one would write without a library: nothing here has checksums, headers or a way to tell a torn tail.
+
+use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::slice;
+
+use crate::event::Event;
+use crate::map;
+use crate::peer::{Outcome, Peer, Purpose, Survives};
+
+const EVENT: usize = size_of::<Event>();
+const PAGE: usize = 4096;
+/// Written with zeros beforehand, where a baseline does that, and then gone round in.
+const FILE: usize = 64 << 20;
+
+fn log_in(dir: &Path) -> PathBuf {
+    dir.join("log")
+}
+
+fn kernel() -> String {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("Linux {}", release.split(['-', '\n']).next().unwrap_or_default())
+}
+
+/// Records up to the first that is zero.
+fn replay_file(dir: &Path, each: &mut dyn FnMut(&[u8])) -> Outcome<()> {
+    let bytes = fs::read(log_in(dir))?;
+    bytes.chunks_exact(EVENT).take_while(|record| record[..8] != [0; 8]).for_each(each);
+    Ok(())
+}
+
+fn prewritten(dir: &Path) -> io::Result<File> {
+    let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(log_in(dir))?;
+    let zeros = vec![0; 1 << 20];
+    for _ in 0..FILE >> 20 {
+        file.write_all(&zeros)?;
+    }
+    file.sync_all()?;
+    File::open(dir)?.sync_all()?;
+    Ok(file)
+}
+
+/// Events in a buffer of the process, written when it is full.
+pub struct Buffered {
+    file: File,
+    buffer: Vec<u8>,
+}
+
+impl Buffered {
+    const FULL: usize = 64 << 10;
+
+    fn write(&mut self) -> io::Result<()> {
+        self.file.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+impl Peer for Buffered {
+    const NAME: &'static str = "buffer+write";
+    const SURVIVES: Survives = Survives::Nothing;
+    const SETTINGS: &'static str = "64 KiB in the process, then write; a growing file; fdatasync";
+
+    fn version() -> String {
+        kernel()
+    }
+
+    fn open(dir: &Path, _: Purpose) -> Outcome<Self> {
+        Ok(Self { file: File::create_new(log_in(dir))?, buffer: Vec::with_capacity(Self::FULL) })
+    }
+
+    #[inline(always)]
+    fn append(&mut self, event: &Event) -> Outcome<()> {
+        self.buffer.extend_from_slice(event.bytes());
+        if self.buffer.len() == Self::FULL {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Outcome<()> {
+        self.write()?;
+        Ok(self.file.sync_data()?)
+    }
+
+    fn replay(dir: &Path, each: &mut dyn FnMut(&[u8])) -> Outcome<()> {
+        replay_file(dir, each)
+    }
+}
+
+/// A write for each event.
+pub struct Written {
+    file: File,
+    gathered: Vec<u8>,
+    purpose: Purpose,
+}
+
+impl Peer for Written {
+    const NAME: &'static str = "write";
+    const SURVIVES: Survives = Survives::Kill;
+    const SETTINGS: &'static str = "one write each event, one for all of a sync; a growing file; fdatasync";
+
+    fn version() -> String {
+        kernel()
+    }
+
+    fn open(dir: &Path, purpose: Purpose) -> Outcome<Self> {
+        Ok(Self { file: File::create_new(log_in(dir))?, gathered: Vec::new(), purpose })
+    }
+
+    #[inline(always)]
+    fn append(&mut self, event: &Event) -> Outcome<()> {
+        match self.purpose {
+            Purpose::Accepting => self.file.write_all(event.bytes())?,
+            Purpose::Syncing => self.gathered.extend_from_slice(event.bytes()),
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Outcome<()> {
+        self.file.write_all(&self.gathered)?;
+        self.gathered.clear();
+        Ok(self.file.sync_data()?)
+    }
+
+    fn replay(dir: &Path, each: &mut dyn FnMut(&[u8])) -> Outcome<()> {
+        replay_file(dir, each)
+    }
+}
+
+/// Whole pages past the page cache, from one aligned buffer; the disk is waited for where the buffer is full.
+pub struct Direct {
+    file: File,
+    buffer: &'static mut [u8],
+    filled: usize,
+    /// Of the buffer's first page in the file.
+    offset: usize,
+}
+
+impl Direct {
+    const FULL: usize = 256 << 10;
+
+    /// Writes the pages begun; the last, when it is not full, stays in the buffer, to be written again.
+    fn write(&mut self) -> io::Result<()> {
+        let pages = self.filled.next_multiple_of(PAGE);
+        self.file.write_all_at(&self.buffer[..pages], self.offset as u64)?;
+        let whole = self.filled / PAGE * PAGE;
+        self.buffer.copy_within(whole..pages, 0);
+        self.filled -= whole;
+        self.buffer[self.filled..pages].fill(0);
+        self.offset = (self.offset + whole) % FILE;
+        Ok(())
+    }
+}
+
+impl Peer for Direct {
+    const NAME: &'static str = "O_DIRECT";
+    const SURVIVES: Survives = Survives::Nothing;
+    const SETTINGS: &'static str =
+        "256 KiB in the process, then write; O_DIRECT, 64 MiB of zeros written before and gone round in; fdatasync";
+
+    fn version() -> String {
+        kernel()
+    }
+
+    fn open(dir: &Path, _: Purpose) -> Outcome<Self> {
+        drop(prewritten(dir)?);
+        let file = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(log_in(dir))?;
+        let layout = Layout::from_size_align(Self::FULL, PAGE)?;
+        // SAFETY: the layout is not empty; the memory is zeroed, is never freed, and no one else has it.
+        let buffer = unsafe {
+            let memory = alloc_zeroed(layout);
+            if memory.is_null() {
+                handle_alloc_error(layout);
+            }
+            slice::from_raw_parts_mut(memory, Self::FULL)
+        };
+        Ok(Self { file, buffer, filled: 0, offset: 0 })
+    }
+
+    #[inline(always)]
+    fn append(&mut self, event: &Event) -> Outcome<()> {
+        self.buffer[self.filled..self.filled + EVENT].copy_from_slice(event.bytes());
+        self.filled += EVENT;
+        if self.filled == Self::FULL {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Outcome<()> {
+        self.write()?;
+        Ok(self.file.sync_data()?)
+    }
+
+    fn replay(dir: &Path, each: &mut dyn FnMut(&[u8])) -> Outcome<()> {
+        replay_file(dir, each)
+    }
+}
+
+/// Stores into a mapping of the file.
+pub struct Mapped {
+    memory: *mut u8,
+    at: usize,
+    synced: usize,
+}
+
+impl Mapped {
+    fn sync_range(&self, begin: usize, end: usize) -> io::Result<()> {
+        let begin = begin / PAGE * PAGE;
+        // SAFETY: the range lies in the mapping, which is never unmapped.
+        let failed = unsafe { libc::msync(self.memory.add(begin).cast(), end - begin, libc::MS_SYNC) } != 0;
+        if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+impl Peer for Mapped {
+    const NAME: &'static str = "mmap";
+    const SURVIVES: Survives = Survives::Kill;
+    const SETTINGS: &'static str =
+        "64 MiB of zeros written before, mapped shared, gone round in; msync(MS_SYNC) of the new range";
+
+    fn version() -> String {
+        kernel()
+    }
+
+    fn open(dir: &Path, _: Purpose) -> Outcome<Self> {
+        Ok(Self { memory: map::shared(&prewritten(dir)?, FILE)?, at: 0, synced: 0 })
+    }
+
+    #[inline(always)]
+    fn append(&mut self, event: &Event) -> Outcome<()> {
+        // SAFETY: `at` is below the mapping's length and both are multiples of an event's; no reference to it exists.
+        unsafe { self.memory.add(self.at).cast::<[u8; EVENT]>().write(*event.bytes()) };
+        self.at += EVENT;
+        if self.at == FILE {
+            self.at = 0;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Outcome<()> {
+        if self.at < self.synced {
+            self.sync_range(self.synced, FILE)?;
+            self.synced = 0;
+        }
+        self.sync_range(self.synced, self.at)?;
+        self.synced = self.at;
+        Ok(())
+    }
+
+    fn replay(dir: &Path, each: &mut dyn FnMut(&[u8])) -> Outcome<()> {
+        replay_file(dir, each)
+    }
+}
