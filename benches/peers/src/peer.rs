@@ -46,6 +46,8 @@ pub trait Peer: Sized {
     const NAME: &'static str;
     /// What an event accepted with [`Purpose::Accepting`] outlives.
     const SURVIVES: Survives;
+    /// Where such an event lies, and what becomes of it without a sync.
+    const LIES_IN: &'static str;
     /// Settings that are not its defaults.
     const SETTINGS: &'static str;
     /// Its `sync` makes durable. Else it is in the first table alone, and `sync` only waits until nothing is pending.
@@ -73,6 +75,8 @@ pub struct Row {
     pub version: String,
     /// [`Peer::SURVIVES`].
     pub survives: Survives,
+    /// [`Peer::LIES_IN`].
+    pub lies_in: &'static str,
     /// [`Peer::SETTINGS`].
     pub settings: &'static str,
     /// [`Peer::SYNCS`].
@@ -90,6 +94,7 @@ impl Row {
             name: P::NAME,
             version: P::version(),
             survives: P::SURVIVES,
+            lies_in: P::LIES_IN,
             settings: P::SETTINGS,
             syncs: P::SYNCS,
             replays: P::REPLAYS,
@@ -101,6 +106,7 @@ impl Row {
     #[allow(dead_code, reason = "unused where all are there")]
     pub fn absent(name: &'static str, why: &'static str) -> Self {
         let version = String::from("-");
-        Self { name, version, survives: Survives::Nothing, settings: "", syncs: true, replays: true, act: Err(why) }
+        let (survives, lies_in, settings) = (Survives::Nothing, "-", "-");
+        Self { name, version, survives, lies_in, settings, syncs: true, replays: true, act: Err(why) }
     }
 }

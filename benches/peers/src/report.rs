@@ -60,9 +60,13 @@ pub fn print_head(machine: &[(&str, String)], extent: &Extent, all: &[Measured])
     }
     let ms = extent.limit.as_millis();
     println!("   {:<12} {} in turns, parts of {ms} ms; {} kills each", "rounds", extent.rounds, extent.kills);
-    println!("\nsettings, where they are not the defaults:");
-    for measured in all {
-        println!("   {:<14} {:<16} {}", measured.row.name, measured.row.version, measured.row.settings);
+    println!("\nversions, and settings where they are not the defaults:");
+    for Measured { row, .. } in all {
+        println!("   {:<14} {:<16} {}", row.name, row.version, row.settings);
+    }
+    println!("\nwhere an accepted event lies, before any sync, and what that outlives:");
+    for Measured { row, .. } in all {
+        println!("   {:<14} {:<16} {}", row.name, row.survives.text(), row.lies_in);
     }
 }
 

@@ -34,6 +34,7 @@ pub struct Aeron {
 impl Peer for Aeron {
     const NAME: &'static str = "Aeron IPC";
     const SURVIVES: Survives = Survives::Nothing;
+    const LIES_IN: &'static str = "a ring in shared memory, for who takes it in time; nothing is recorded";
     const SETTINGS: &'static str =
         "exclusive publication, terms of 128 MiB in /dev/shm, driver and taking thread in the process";
     const SYNCS: bool = false;

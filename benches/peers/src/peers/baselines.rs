@@ -13,8 +13,15 @@ use crate::peer::{Outcome, Peer, Purpose, Survives};
 
 const EVENT: usize = size_of::<Event>();
 const PAGE: usize = 4096;
-/// Written with zeros beforehand, where a baseline does that, and then gone round in.
-const FILE: usize = 64 << 20;
+
+/// Bytes of a file that is written with zeros beforehand, and then gone round in: more than is ever accepted in one process, so that
+/// no page is written twice for that.
+fn file_bytes(purpose: Purpose) -> usize {
+    match purpose {
+        Purpose::Accepting => 512 << 20,
+        Purpose::Syncing => 64 << 20,
+    }
+}
 
 fn log_in(dir: &Path) -> PathBuf {
     dir.join("log")
@@ -32,10 +39,10 @@ fn replay_file(dir: &Path, each: &mut dyn FnMut(&[u8])) -> Outcome<()> {
     Ok(())
 }
 
-fn prewritten(dir: &Path) -> io::Result<File> {
+fn prewritten(dir: &Path, bytes: usize) -> io::Result<File> {
     let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(log_in(dir))?;
     let zeros = vec![0; 1 << 20];
-    for _ in 0..FILE >> 20 {
+    for _ in 0..bytes >> 20 {
         file.write_all(&zeros)?;
     }
     file.sync_all()?;
@@ -62,6 +69,7 @@ impl Buffered {
 impl Peer for Buffered {
     const NAME: &'static str = "buffer+write";
     const SURVIVES: Survives = Survives::Nothing;
+    const LIES_IN: &'static str = "memory of the process, until 64 KiB are full";
     const SETTINGS: &'static str = "64 KiB in the process, then write; a growing file; fdatasync";
 
     fn version() -> String {
@@ -101,6 +109,7 @@ pub struct Written {
 impl Peer for Written {
     const NAME: &'static str = "write";
     const SURVIVES: Survives = Survives::Kill;
+    const LIES_IN: &'static str = "page cache; the kernel writes it after seconds";
     const SETTINGS: &'static str = "one write each event, one for all of a sync; a growing file; fdatasync";
 
     fn version() -> String {
@@ -138,6 +147,7 @@ pub struct Direct {
     filled: usize,
     /// Of the buffer's first page in the file.
     offset: usize,
+    bytes: usize,
 }
 
 impl Direct {
@@ -151,7 +161,7 @@ impl Direct {
         self.buffer.copy_within(whole..pages, 0);
         self.filled -= whole;
         self.buffer[self.filled..pages].fill(0);
-        self.offset = (self.offset + whole) % FILE;
+        self.offset = (self.offset + whole) % self.bytes;
         Ok(())
     }
 }
@@ -159,15 +169,17 @@ impl Direct {
 impl Peer for Direct {
     const NAME: &'static str = "O_DIRECT";
     const SURVIVES: Survives = Survives::Nothing;
+    const LIES_IN: &'static str = "memory of the process, until 256 KiB are full; then past the page cache, not synced";
     const SETTINGS: &'static str =
-        "256 KiB in the process, then write; O_DIRECT, 64 MiB of zeros written before and gone round in; fdatasync";
+        "256 KiB in the process, then write; O_DIRECT, a file of zeros written before and gone round in; fdatasync";
 
     fn version() -> String {
         kernel()
     }
 
-    fn open(dir: &Path, _: Purpose) -> Outcome<Self> {
-        drop(prewritten(dir)?);
+    fn open(dir: &Path, purpose: Purpose) -> Outcome<Self> {
+        let bytes = file_bytes(purpose);
+        drop(prewritten(dir, bytes)?);
         let file = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(log_in(dir))?;
         let layout = Layout::from_size_align(Self::FULL, PAGE)?;
         // SAFETY: the layout is not empty; the memory is zeroed, is never freed, and no one else has it.
@@ -178,7 +190,7 @@ impl Peer for Direct {
             }
             slice::from_raw_parts_mut(memory, Self::FULL)
         };
-        Ok(Self { file, buffer, filled: 0, offset: 0 })
+        Ok(Self { file, buffer, filled: 0, offset: 0, bytes })
     }
 
     #[inline(always)]
@@ -204,6 +216,7 @@ impl Peer for Direct {
 /// Stores into a mapping of the file.
 pub struct Mapped {
     memory: *mut u8,
+    bytes: usize,
     at: usize,
     synced: usize,
 }
@@ -220,15 +233,17 @@ impl Mapped {
 impl Peer for Mapped {
     const NAME: &'static str = "mmap";
     const SURVIVES: Survives = Survives::Kill;
+    const LIES_IN: &'static str = "page cache; the kernel writes it after seconds";
     const SETTINGS: &'static str =
-        "64 MiB of zeros written before, mapped shared, gone round in; msync(MS_SYNC) of the new range";
+        "a file of zeros written before, mapped shared, gone round in; msync(MS_SYNC) of the new range";
 
     fn version() -> String {
         kernel()
     }
 
-    fn open(dir: &Path, _: Purpose) -> Outcome<Self> {
-        Ok(Self { memory: map::shared(&prewritten(dir)?, FILE)?, at: 0, synced: 0 })
+    fn open(dir: &Path, purpose: Purpose) -> Outcome<Self> {
+        let bytes = file_bytes(purpose);
+        Ok(Self { memory: map::shared(&prewritten(dir, bytes)?, bytes)?, bytes, at: 0, synced: 0 })
     }
 
     #[inline(always)]
@@ -236,7 +251,7 @@ impl Peer for Mapped {
         // SAFETY: `at` is below the mapping's length and both are multiples of an event's; no reference to it exists.
         unsafe { self.memory.add(self.at).cast::<[u8; EVENT]>().write(*event.bytes()) };
         self.at += EVENT;
-        if self.at == FILE {
+        if self.at == self.bytes {
             self.at = 0;
         }
         Ok(())
@@ -244,7 +259,7 @@ impl Peer for Mapped {
 
     fn sync(&mut self) -> Outcome<()> {
         if self.at < self.synced {
-            self.sync_range(self.synced, FILE)?;
+            self.sync_range(self.synced, self.bytes)?;
             self.synced = 0;
         }
         self.sync_range(self.synced, self.at)?;

@@ -43,6 +43,7 @@ impl RaftEngine {
 impl Peer for RaftEngine {
     const NAME: &'static str = "raft-engine";
     const SURVIVES: Survives = Survives::Kill;
+    const LIES_IN: &'static str = "page cache; nothing syncs it behind";
     const SETTINGS: &'static str = "no compression, nothing purged; one LogBatch each event, one for all of a sync";
 
     fn version() -> String {
@@ -119,6 +120,7 @@ impl OkayWal {
 impl Peer for OkayWal {
     const NAME: &'static str = "okaywal";
     const SURVIVES: Survives = Survives::Power;
+    const LIES_IN: &'static str = "the disk, synced";
     const SETTINGS: &'static str =
         "64 MiB a file, checkpoint after 60; one entry each event, one of many chunks for all of a sync";
 
@@ -167,6 +169,7 @@ pub struct OpenWal(open_wal::Wal);
 impl Peer for OpenWal {
     const NAME: &'static str = "open-wal";
     const SURVIVES: Survives = Survives::Nothing;
+    const LIES_IN: &'static str = "memory of the process, until a commit";
     const SETTINGS: &'static str = "defaults; append, and commit for a sync";
 
     fn version() -> String {
@@ -204,6 +207,7 @@ pub struct WalDb(wal_db::Wal);
 impl Peer for WalDb {
     const NAME: &'static str = "wal-db";
     const SURVIVES: Survives = Survives::Kill;
+    const LIES_IN: &'static str = "page cache; nothing syncs it behind";
     const SETTINGS: &'static str = "defaults, one file; append, and sync";
 
     fn version() -> String {
@@ -259,6 +263,7 @@ impl Walrus {
 impl Peer for Walrus {
     const NAME: &'static str = "walrus-rust";
     const SURVIVES: Survives = Survives::Kill;
+    const LIES_IN: &'static str = "page cache; synced behind each 200 ms";
     const SETTINGS: &'static str =
         "its default file backend, synced each 200 ms behind; a synced batch for all of a sync; WALRUS_QUIET";
 

@@ -24,6 +24,7 @@ pub struct Spdlog(*mut c_void);
 impl Peer for Spdlog {
     const NAME: &'static str = "spdlog";
     const SURVIVES: Survives = Survives::Nothing;
+    const LIES_IN: &'static str = "a queue, then a buffer of stdio, in memory of the process";
     const SETTINGS: &'static str =
         "asynchronous, a queue of 524,288, one thread, blocking when full, the bytes without a pattern";
     const SYNCS: bool = false;

@@ -30,6 +30,7 @@ impl Lmdb {
 impl Peer for Lmdb {
     const NAME: &'static str = "LMDB";
     const SURVIVES: Survives = Survives::Kill;
+    const LIES_IN: &'static str = "page cache; nothing syncs it behind";
     const SETTINGS: &'static str =
         "MDB_APPEND; a transaction with MDB_NOSYNC each event, a synced one for all of a sync";
 
@@ -101,6 +102,7 @@ impl Sqlite {
 impl Peer for Sqlite {
     const NAME: &'static str = "SQLite";
     const SURVIVES: Survives = Survives::Kill;
+    const LIES_IN: &'static str = "page cache; synced at each checkpoint";
     const SETTINGS: &'static str = "WAL, exclusive locking, prepared insert; a transaction with synchronous=NORMAL each event, \
          one with FULL for all of a sync";
 

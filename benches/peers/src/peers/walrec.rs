@@ -45,6 +45,7 @@ pub struct Walrec(*mut c_void);
 impl Peer for Walrec {
     const NAME: &'static str = "walrec";
     const SURVIVES: Survives = Survives::Kill;
+    const LIES_IN: &'static str = "shared memory; on its way to the disk, durable within about a millisecond";
     const SETTINGS: &'static str =
         "defaults, but every segment is kept as it is (no freezing, no deletion); walrec_sync";
 
