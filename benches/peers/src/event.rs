@@ -16,7 +16,8 @@ pub struct Event {
     guard: u32,
 }
 
-const BYTES: usize = size_of::<Event>();
+/// Of one event.
+pub const BYTES: usize = size_of::<Event>();
 const _: () = assert!(BYTES == 64);
 const FIRST_TIMESTAMP_NS: u64 = 1_700_000_000_000_000_000;
 

@@ -75,7 +75,11 @@ pub fn run(rows: Vec<Row>, directory: &Path, result: &Path) -> Outcome<()> {
     report::print(&all, begin.elapsed());
     fs::write(result, report::json(&all, &machine))?;
     println!("\nwritten: {}", result.display());
-    Ok(())
+    let walrec = &all[0];
+    if walrec.failures.is_empty() && kill::holds(walrec.row.survives, &walrec.kills) {
+        return Ok(());
+    }
+    Err("walrec itself failed, or does not survive kill -9: see above".into())
 }
 
 fn chosen(rows: Vec<Row>) -> Outcome<Vec<Measured>> {

@@ -1,10 +1,11 @@
 //! What a peer is to the benchmark, and what it says of itself.
 
 use std::error::Error;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::child::{self, Act};
-use crate::event::Event;
+use crate::event::{self, Event};
 
 /// A failure's text ends the child that measures; its row then says so.
 pub type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -40,6 +41,11 @@ pub enum Purpose {
     Syncing,
 }
 
+/// The file of a log that is one.
+pub fn log_in(dir: &Path) -> PathBuf {
+    dir.join("log")
+}
+
 /// A log that events are put into.
 pub trait Peer: Sized {
     /// How `PEERS=` and the tables call it.
@@ -55,16 +61,23 @@ pub trait Peer: Sized {
     /// It can give back what it holds.
     const REPLAYS: bool = true;
 
-    /// Its version.
-    fn version() -> String;
+    /// Its version; of what is nothing but calls to the kernel, the kernel's.
+    fn version() -> String {
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        format!("Linux {}", release.split(['-', '\n']).next().unwrap_or_default())
+    }
     /// Opens a new log, in a directory that is there and empty.
     fn open(dir: &Path, purpose: Purpose) -> Outcome<Self>;
     /// Takes one event.
     fn append(&mut self, event: &Event) -> Outcome<()>;
     /// Everything appended is durable when it returns.
     fn sync(&mut self) -> Outcome<()>;
-    /// Opens a log that a killed process left, and gives its records in order.
-    fn replay(dir: &Path, each: &mut dyn FnMut(&[u8])) -> Outcome<()>;
+    /// Opens a log that a killed process left, and gives its records in order; of a bare file, up to the first that is zero.
+    fn replay(dir: &Path, each: &mut dyn FnMut(&[u8])) -> Outcome<()> {
+        let bytes = fs::read(log_in(dir))?;
+        bytes.chunks(event::BYTES).take_while(|record| !record.starts_with(&[0; 8])).for_each(each);
+        Ok(())
+    }
 }
 
 /// A peer as the tables know it.

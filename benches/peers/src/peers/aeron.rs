@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::hint::spin_loop;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use rusteron_client::{AeronExclusivePublication, AeronOfferError, Handlers};
+use rusteron_media_driver::bindings::aeron_threading_mode_enum;
 use rusteron_media_driver::testing::EmbeddedDriver;
 
 use crate::event::Event;
@@ -35,8 +37,7 @@ impl Peer for Aeron {
     const NAME: &'static str = "Aeron IPC";
     const SURVIVES: Survives = Survives::Nothing;
     const LIES_IN: &'static str = "a ring in shared memory, for who takes it in time; nothing is recorded";
-    const SETTINGS: &'static str =
-        "exclusive publication, terms of 128 MiB in /dev/shm, driver and taking thread in the process";
+    const SETTINGS: &'static str = "exclusive publication, terms of 128 MiB in /dev/shm, locked in memory; a shared driver thread and the taking thread in the process";
     const SYNCS: bool = false;
     const REPLAYS: bool = false;
 
@@ -45,7 +46,9 @@ impl Peer for Aeron {
     }
 
     fn open(_: &Path, _: Purpose) -> Outcome<Self> {
-        let driver = EmbeddedDriver::launch()?;
+        let driver = EmbeddedDriver::launch_with(|context| {
+            context.set_threading_mode(aeron_threading_mode_enum::AERON_THREADING_MODE_SHARED).map(drop)
+        })?;
         let client = rusteron_client::Aeron::connect_dir(driver.dir())?;
         let publication = client.async_add_exclusive_publication(CHANNEL, STREAM)?.poll_blocking(PATIENCE)?;
         let taken = Arc::new(AtomicU64::new(0));
@@ -55,6 +58,11 @@ impl Peer for Aeron {
                 eprintln!("the taking thread: {why}");
             }
         });
+        // A fault for each page of the ring's first round would be counted as the publication's.
+        // SAFETY: no pointers.
+        if unsafe { libc::mlockall(libc::MCL_CURRENT) } != 0 {
+            eprintln!("not locked in memory: {}", io::Error::last_os_error());
+        }
         Ok(Self { publication, published: 0, taken, _client: client, _driver: driver })
     }
 

@@ -1,17 +1,17 @@
 //! What one would write without a library: nothing here has checksums, headers or a way to tell a torn tail.
 
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::slice;
 
-use crate::event::Event;
+use crate::event::{self, Event};
 use crate::map;
-use crate::peer::{Outcome, Peer, Purpose, Survives};
+use crate::peer::{self, Outcome, Peer, Purpose, Survives};
 
-const EVENT: usize = size_of::<Event>();
+const EVENT: usize = event::BYTES;
 const PAGE: usize = 4096;
 
 /// Bytes of a file that is written with zeros beforehand, and then gone round in: more than is ever accepted in one process, so that
@@ -23,24 +23,8 @@ fn file_bytes(purpose: Purpose) -> usize {
     }
 }
 
-fn log_in(dir: &Path) -> PathBuf {
-    dir.join("log")
-}
-
-fn kernel() -> String {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("Linux {}", release.split(['-', '\n']).next().unwrap_or_default())
-}
-
-/// Records up to the first that is zero.
-fn replay_file(dir: &Path, each: &mut dyn FnMut(&[u8])) -> Outcome<()> {
-    let bytes = fs::read(log_in(dir))?;
-    bytes.chunks_exact(EVENT).take_while(|record| record[..8] != [0; 8]).for_each(each);
-    Ok(())
-}
-
 fn prewritten(dir: &Path, bytes: usize) -> io::Result<File> {
-    let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(log_in(dir))?;
+    let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(peer::log_in(dir))?;
     let zeros = vec![0; 1 << 20];
     for _ in 0..bytes >> 20 {
         file.write_all(&zeros)?;
@@ -72,12 +56,8 @@ impl Peer for Buffered {
     const LIES_IN: &'static str = "memory of the process, until 64 KiB are full";
     const SETTINGS: &'static str = "64 KiB in the process, then write; a growing file; fdatasync";
 
-    fn version() -> String {
-        kernel()
-    }
-
     fn open(dir: &Path, _: Purpose) -> Outcome<Self> {
-        Ok(Self { file: File::create_new(log_in(dir))?, buffer: Vec::with_capacity(Self::FULL) })
+        Ok(Self { file: File::create_new(peer::log_in(dir))?, buffer: Vec::with_capacity(Self::FULL) })
     }
 
     #[inline(always)]
@@ -92,10 +72,6 @@ impl Peer for Buffered {
     fn sync(&mut self) -> Outcome<()> {
         self.write()?;
         Ok(self.file.sync_data()?)
-    }
-
-    fn replay(dir: &Path, each: &mut dyn FnMut(&[u8])) -> Outcome<()> {
-        replay_file(dir, each)
     }
 }
 
@@ -112,12 +88,8 @@ impl Peer for Written {
     const LIES_IN: &'static str = "page cache; the kernel writes it after seconds";
     const SETTINGS: &'static str = "one write each event, one for all of a sync; a growing file; fdatasync";
 
-    fn version() -> String {
-        kernel()
-    }
-
     fn open(dir: &Path, purpose: Purpose) -> Outcome<Self> {
-        Ok(Self { file: File::create_new(log_in(dir))?, gathered: Vec::new(), purpose })
+        Ok(Self { file: File::create_new(peer::log_in(dir))?, gathered: Vec::new(), purpose })
     }
 
     #[inline(always)]
@@ -133,10 +105,6 @@ impl Peer for Written {
         self.file.write_all(&self.gathered)?;
         self.gathered.clear();
         Ok(self.file.sync_data()?)
-    }
-
-    fn replay(dir: &Path, each: &mut dyn FnMut(&[u8])) -> Outcome<()> {
-        replay_file(dir, each)
     }
 }
 
@@ -173,14 +141,10 @@ impl Peer for Direct {
     const SETTINGS: &'static str =
         "256 KiB in the process, then write; O_DIRECT, a file of zeros written before and gone round in; fdatasync";
 
-    fn version() -> String {
-        kernel()
-    }
-
     fn open(dir: &Path, purpose: Purpose) -> Outcome<Self> {
         let bytes = file_bytes(purpose);
         drop(prewritten(dir, bytes)?);
-        let file = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(log_in(dir))?;
+        let file = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(peer::log_in(dir))?;
         let layout = Layout::from_size_align(Self::FULL, PAGE)?;
         // SAFETY: the layout is not empty; the memory is zeroed, is never freed, and no one else has it.
         let buffer = unsafe {
@@ -206,10 +170,6 @@ impl Peer for Direct {
     fn sync(&mut self) -> Outcome<()> {
         self.write()?;
         Ok(self.file.sync_data()?)
-    }
-
-    fn replay(dir: &Path, each: &mut dyn FnMut(&[u8])) -> Outcome<()> {
-        replay_file(dir, each)
     }
 }
 
@@ -237,10 +197,6 @@ impl Peer for Mapped {
     const SETTINGS: &'static str =
         "a file of zeros written before, mapped shared, gone round in; msync(MS_SYNC) of the new range";
 
-    fn version() -> String {
-        kernel()
-    }
-
     fn open(dir: &Path, purpose: Purpose) -> Outcome<Self> {
         let bytes = file_bytes(purpose);
         Ok(Self { memory: map::shared(&prewritten(dir, bytes)?, bytes)?, bytes, at: 0, synced: 0 })
@@ -265,9 +221,5 @@ impl Peer for Mapped {
         self.sync_range(self.synced, self.at)?;
         self.synced = self.at;
         Ok(())
-    }
-
-    fn replay(dir: &Path, each: &mut dyn FnMut(&[u8])) -> Outcome<()> {
-        replay_file(dir, each)
     }
 }

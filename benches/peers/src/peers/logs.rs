@@ -10,7 +10,7 @@ use raft_engine::{Config, Engine, LogBatch, MessageExt, ReadableSize};
 use walrus_rust::{FsyncSchedule, ReadConsistency};
 
 use crate::event::Event;
-use crate::peer::{Outcome, Peer, Purpose, Survives};
+use crate::peer::{self, Outcome, Peer, Purpose, Survives};
 
 const GROUP: u64 = 1;
 
@@ -43,7 +43,7 @@ impl RaftEngine {
 impl Peer for RaftEngine {
     const NAME: &'static str = "raft-engine";
     const SURVIVES: Survives = Survives::Kill;
-    const LIES_IN: &'static str = "page cache; nothing syncs it behind";
+    const LIES_IN: &'static str = "page cache; synced when a file of 128 MB is full";
     const SETTINGS: &'static str = "no compression, nothing purged; one LogBatch each event, one for all of a sync";
 
     fn version() -> String {
@@ -215,7 +215,7 @@ impl Peer for WalDb {
     }
 
     fn open(dir: &Path, _: Purpose) -> Outcome<Self> {
-        Ok(Self(wal_db::Wal::open(dir.join("log"))?))
+        Ok(Self(wal_db::Wal::open(peer::log_in(dir))?))
     }
 
     #[inline(always)]

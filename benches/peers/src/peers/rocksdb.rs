@@ -59,7 +59,7 @@ pub struct RocksDb {
 impl Peer for RocksDb {
     const NAME: &'static str = "RocksDB";
     const SURVIVES: Survives = Survives::Kill;
-    const LIES_IN: &'static str = "page cache; nothing syncs it behind";
+    const LIES_IN: &'static str = "page cache; a full memtable becomes a synced table";
     const SETTINGS: &'static str =
         "WAL on, memtable a vector of 64 MiB, no compression; a write each event, one with sync for all of a sync";
 

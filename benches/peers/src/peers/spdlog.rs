@@ -1,12 +1,11 @@
 //! spdlog's asynchronous logger, from Debian's libspdlog-dev.
 
 use std::ffi::{CString, c_char, c_void};
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::event::Event;
-use crate::peer::{Outcome, Peer, Purpose, Survives};
+use crate::peer::{self, Outcome, Peer, Purpose, Survives};
 
 /// More than a burst, so that the caller never waits for the writing thread.
 const QUEUE: usize = 1 << 19;
@@ -36,7 +35,7 @@ impl Peer for Spdlog {
     }
 
     fn open(dir: &Path, _: Purpose) -> Outcome<Self> {
-        let path = CString::new(dir.join("log").as_os_str().as_bytes())?;
+        let path = CString::new(peer::log_in(dir).as_os_str().as_bytes())?;
         // SAFETY: a terminated path.
         let logger = unsafe { peers_spdlog_open(path.as_ptr(), QUEUE) };
         if logger.is_null() { Err("the file cannot be opened".into()) } else { Ok(Self(logger)) }
@@ -53,11 +52,6 @@ impl Peer for Spdlog {
     fn sync(&mut self) -> Outcome<()> {
         // SAFETY: an open logger.
         unsafe { peers_spdlog_drain(self.0) };
-        Ok(())
-    }
-
-    fn replay(dir: &Path, each: &mut dyn FnMut(&[u8])) -> Outcome<()> {
-        fs::read(dir.join("log"))?.chunks(size_of::<Event>()).for_each(each);
         Ok(())
     }
 }

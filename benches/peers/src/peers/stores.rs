@@ -22,7 +22,7 @@ pub struct Lmdb {
 
 impl Lmdb {
     fn env(dir: &Path, flags: EnvFlags) -> Outcome<Env> {
-        // SAFETY: one process at a time has the directory, and once only. The flag gives up power loss, which is said.
+        // SAFETY: one process at a time has the directory, and once only. The flags give up power loss, which is said.
         unsafe { Ok(EnvOpenOptions::new().map_size(8 << 30).flags(flags).open(dir)?) }
     }
 }
@@ -32,7 +32,7 @@ impl Peer for Lmdb {
     const SURVIVES: Survives = Survives::Kill;
     const LIES_IN: &'static str = "page cache; nothing syncs it behind";
     const SETTINGS: &'static str =
-        "MDB_APPEND; a transaction with MDB_NOSYNC each event, a synced one for all of a sync";
+        "MDB_APPEND; a transaction with MDB_NOSYNC and MDB_WRITEMAP each event, a synced one for all of a sync";
 
     fn version() -> String {
         let version = heed::lmdb_version();
@@ -40,7 +40,10 @@ impl Peer for Lmdb {
     }
 
     fn open(dir: &Path, purpose: Purpose) -> Outcome<Self> {
-        let flags = if purpose == Purpose::Accepting { EnvFlags::NO_SYNC } else { EnvFlags::empty() };
+        let flags = match purpose {
+            Purpose::Accepting => EnvFlags::NO_SYNC | EnvFlags::WRITE_MAP,
+            Purpose::Syncing => EnvFlags::empty(),
+        };
         let env: &'static Env = Box::leak(Box::new(Self::env(dir, flags)?));
         let mut begin = env.write_txn()?;
         let events = env.create_database(&mut begin, None)?;
