@@ -120,7 +120,7 @@ fn accept<P: Peer>(dir: &Path, limit: Duration) -> Outcome<()> {
         settle(&mut peer)?;
         *each = burst(&mut peer, &mut events, BURST, limit)?.1;
     }
-    figure("ns an event", clock::median(&mut bursts));
+    figure("ns an event", clock::median(&bursts));
     settle(&mut peer)?;
     single_calls(&mut peer, &mut events, limit)?;
     settle(&mut peer)?;

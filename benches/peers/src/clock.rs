@@ -71,8 +71,10 @@ pub fn quantile(values: &mut [u64], part: f64) -> u64 {
     values.get(at.min(values.len().saturating_sub(1))).copied().unwrap_or(0)
 }
 
-/// The one in the middle; NaN of nothing.
-pub fn median(values: &mut [f64]) -> f64 {
+/// The one in the middle, or between the two there; NaN of nothing. What is not a number is left out.
+pub fn median(values: &[f64]) -> f64 {
+    let mut values: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    let middle = |at: usize| values.get(at).copied().unwrap_or(f64::NAN);
+    f64::midpoint(middle(values.len() / 2), middle(values.len().saturating_sub(1) / 2))
 }

@@ -12,7 +12,7 @@ use crate::kill;
 use crate::peer::{Outcome, Row};
 use crate::report;
 
-/// Figures of one peer: by name, one a round.
+/// Figures of one peer: by name, one a round; NaN where it failed.
 pub type Figures = BTreeMap<String, Vec<f64>>;
 
 /// A peer and what is known of it.
@@ -64,7 +64,7 @@ pub fn run(rows: Vec<Row>, directory: &Path, result: &Path) -> Outcome<()> {
         let turn = |at: usize| if round % 2 == 0 { at } else { all.len() - 1 - at };
         let order: Vec<usize> = (0..all.len()).map(turn).collect();
         for at in order {
-            measure(&mut all[at], &place, &extent);
+            measure(&mut all[at], &place, round, extent.limit);
         }
         eprintln!("round {} of {}: {} s", round + 1, extent.rounds, begin.elapsed().as_secs());
     }
@@ -99,21 +99,24 @@ fn chosen(rows: Vec<Row>) -> Outcome<Vec<Measured>> {
     Ok(rows.into_iter().filter(is_wanted).map(measured).collect())
 }
 
-fn measure(measured: &mut Measured, place: &Path, extent: &Extent) {
+fn measure(measured: &mut Measured, place: &Path, round: usize, limit: Duration) {
     let acts = if measured.row.syncs { &["accept", "sync"][..] } else { &["accept"][..] };
     if measured.row.act.is_err() {
         return;
     }
     for act in acts {
         let dir = fresh(place, "log");
-        let ms = extent.limit.as_millis().to_string();
+        let ms = limit.as_millis().to_string();
         match figures_of(measured.row.name, &[act.as_ref(), dir.as_os_str(), ms.as_ref()]) {
             Ok(figures) => {
                 for (name, value) in figures {
-                    measured.figures.entry(name).or_default().push(value);
+                    let rounds = measured.figures.entry(name).or_default();
+                    // Rounds that failed are no numbers, so that those that did not stand beside walrec's of the same round.
+                    rounds.resize(round, f64::NAN);
+                    rounds.push(value);
                 }
             }
-            Err(why) => measured.failures.push(format!("{act}: {why}")),
+            Err(why) => measured.failures.push(format!("{act}, round {}: {why}", round + 1)),
         }
         clear(&dir);
     }

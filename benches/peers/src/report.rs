@@ -41,15 +41,15 @@ fn metrics() -> Vec<Metric> {
 
 /// The median over the rounds.
 fn value(measured: &Measured, metric: &Metric) -> Option<f64> {
-    measured.figures.get(&metric.name).map(|rounds| clock::median(&mut rounds.clone()))
+    measured.figures.get(&metric.name).map(|rounds| clock::median(rounds))
 }
 
 /// How many times better walrec is: the median over the rounds of the ratio in each.
 fn ratio(walrec: &Measured, measured: &Measured, metric: &Metric) -> Option<f64> {
     let (ours, theirs) = (walrec.figures.get(&metric.name)?, measured.figures.get(&metric.name)?);
     let better = |(ours, theirs): (&f64, &f64)| if metric.more_is_better { ours / theirs } else { theirs / ours };
-    let mut ratios: Vec<f64> = ours.iter().zip(theirs).map(better).filter(|ratio| ratio.is_finite()).collect();
-    (!ratios.is_empty()).then(|| clock::median(&mut ratios))
+    let ratios: Vec<f64> = ours.iter().zip(theirs).map(better).collect();
+    Some(clock::median(&ratios))
 }
 
 /// What is measured, where, and with which settings.
@@ -75,7 +75,7 @@ pub fn print(all: &[Measured], spent: Duration) {
     println!(
         "\n1. Accepted: bursts of 500,000 after a rest, the appending thread alone; single calls less the timer's own time; ns."
     );
-    let timer = all[0].figures.get("timer ns").map_or(f64::NAN, |rounds| clock::median(&mut rounds.clone()));
+    let timer = all[0].figures.get("timer ns").map_or(f64::NAN, |rounds| clock::median(rounds));
     println!("   x = how many times less walrec takes, of the ns an event. The timer alone: {timer:.0} ns");
     print_table(all, "accepted", &["ns an event"]);
     println!(
@@ -106,7 +106,9 @@ fn print_table(all: &[Measured], table: &str, with_ratio: &[&str]) {
         let survives = if table == "accepted" { measured.row.survives } else { Survives::Power };
         print!("   {:<14} {:<10}", measured.row.name, survives.text());
         for metric in &metrics {
-            let text = value(measured, metric).map_or(String::from("-"), |value| grouped(value, metric.digits));
+            let text = value(measured, metric)
+                .filter(|value| value.is_finite())
+                .map_or(String::from("-"), |value| grouped(value, metric.digits));
             print!(" {text:>12}");
             if with_ratio.contains(&metric.name.as_str()) {
                 let text = ratio(&all[0], measured, metric).map_or(String::from("-"), |ratio| format!("{ratio:.2}"));

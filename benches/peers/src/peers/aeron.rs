@@ -5,8 +5,8 @@ use std::hint::spin_loop;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rusteron_client::{AeronExclusivePublication, AeronOfferError, Handlers};
@@ -28,7 +28,9 @@ pub struct Aeron {
     publication: AeronExclusivePublication,
     published: u64,
     taken: Arc<AtomicU64>,
-    // Dropped in this order: the client before its driver.
+    stop: Arc<AtomicBool>,
+    taker: Option<JoinHandle<()>>,
+    // Dropped in this order, the clients before their driver: one that finds it gone ends the process.
     _client: rusteron_client::Aeron,
     _driver: EmbeddedDriver,
 }
@@ -52,9 +54,10 @@ impl Peer for Aeron {
         let client = rusteron_client::Aeron::connect_dir(driver.dir())?;
         let publication = client.async_add_exclusive_publication(CHANNEL, STREAM)?.poll_blocking(PATIENCE)?;
         let taken = Arc::new(AtomicU64::new(0));
-        let (dir, count) = (driver.dir().to_owned(), Arc::clone(&taken));
-        thread::spawn(move || {
-            if let Err(why) = take(&dir, &count) {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (dir, count, until) = (driver.dir().to_owned(), Arc::clone(&taken), Arc::clone(&stop));
+        let taker = thread::spawn(move || {
+            if let Err(why) = take(&dir, &count, &until) {
                 eprintln!("the taking thread: {why}");
             }
         });
@@ -63,7 +66,7 @@ impl Peer for Aeron {
         if unsafe { libc::mlockall(libc::MCL_CURRENT) } != 0 {
             eprintln!("not locked in memory: {}", io::Error::last_os_error());
         }
-        Ok(Self { publication, published: 0, taken, _client: client, _driver: driver })
+        Ok(Self { publication, published: 0, taken, stop, taker: Some(taker), _client: client, _driver: driver })
     }
 
     #[inline(always)]
@@ -87,6 +90,13 @@ impl Peer for Aeron {
     }
 }
 
+impl Drop for Aeron {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        let _ = self.taker.take().map(JoinHandle::join);
+    }
+}
+
 /// A full window, or a taker that is not there yet, is waited for.
 #[cold]
 fn refused(why: AeronOfferError) -> Outcome<()> {
@@ -94,11 +104,11 @@ fn refused(why: AeronOfferError) -> Outcome<()> {
     if why.is_retryable() { Ok(()) } else { Err(why.into()) }
 }
 
-fn take(dir: &str, taken: &AtomicU64) -> Result<(), Box<dyn Error>> {
+fn take(dir: &str, taken: &AtomicU64, stop: &AtomicBool) -> Result<(), Box<dyn Error>> {
     let client = rusteron_client::Aeron::connect_dir(dir)?;
     let pending = client.async_add_subscription(CHANNEL, STREAM, Handlers::NONE, Handlers::NONE)?;
     let subscription = pending.poll_blocking(PATIENCE)?;
-    loop {
+    while !stop.load(Ordering::Acquire) {
         let mut count = 0;
         let fragments = subscription.poll_fn(|_, _| count += 1, FRAGMENTS)?;
         taken.fetch_add(count, Ordering::Release);
@@ -106,4 +116,5 @@ fn take(dir: &str, taken: &AtomicU64) -> Result<(), Box<dyn Error>> {
             thread::yield_now();
         }
     }
+    Ok(())
 }
