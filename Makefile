@@ -41,8 +41,12 @@ DISK_ROUNDS ?= 200
 SEED ?=
 MESSAGES ?=
 PREEMPTIONS ?= 3
+PEERS ?=
+QUICK ?=
+PEER_ROUNDS ?=
+AERON ?= 1
 
-.PHONY: help run install tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk fuzz disks bench-report
+.PHONY: help run install tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk fuzz disks bench-report bench-peers check-peers
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -159,6 +163,19 @@ bench-cold: examples-c ## freezing, scan, verify, replay, opens: records a gener
 install: library ## PREFIX=/usr/local DESTDIR= LIBDIR= INCLUDEDIR= STRIP=: headers, library, pkg-config and CMake files
 	@PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" INCLUDEDIR="$(INCLUDEDIR)" DESTDIR="$(DESTDIR)" STRIP="$(STRIP)" RELEASE="$(RELEASE)" \
 	  packaging/install.sh
+
+bench-peers: compilers library ## other logs beside walrec: accepted, durable, and after kill -9 (PEERS=walrec,LMDB QUICK=1 PEER_ROUNDS=5 AERON=0)
+	@AERON=$(AERON) benches/peers/install.sh $(TARGET)/tools
+	@export PATH="$(CURDIR)/$(TARGET)/tools/cmake/bin:$$PATH" WALREC_LIBRARY_DIR=$(CURDIR)/$(RELEASE); \
+	build="nice -n 10 $(CARGO) build --release --locked --manifest-path benches/peers/Cargo.toml --target-dir $(TARGET)/peers"; \
+	if [[ "$(AERON)" == 0 ]]; then $$build; else $$build --features aeron || { \
+	  echo "make bench-peers: Aeron could not be built, see above; going on without" >&2; $$build; }; fi
+	@mkdir -p $(TARGET)/bench
+	PEERS="$(PEERS)" QUICK=$(QUICK) ROUNDS=$(PEER_ROUNDS) $(TARGET)/peers/release/walrec-peers $(TARGET)/bench $(TARGET)/bench/peers.json
+
+check-peers: ## that bench-peers still compiles: walrec, the baselines and the measuring itself, without the other peers
+	$(CARGO) fmt --check --manifest-path benches/peers/Cargo.toml
+	$(CARGO) clippy --locked --manifest-path benches/peers/Cargo.toml --target-dir $(TARGET)/peers --no-default-features -- -D warnings
 
 clean: ## remove target/
 	$(CARGO) clean
