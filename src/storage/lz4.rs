@@ -240,7 +240,9 @@ impl FrameHead {
         let sized = flags & FLAG_CONTENT_SIZE != 0 && flags & FLAG_DICTIONARY == 0;
         let block = u32_at(head, 15);
         let (stored, block_bytes) = (block >> 31 == 1, block & 0x7fff_ffff);
-        (u32_at(head, 0) == MAGIC && sized).then(|| Self { flags, content_bytes: u64_at(head, 6), stored, block_bytes })
+        // 64 KiB to 4 MiB; the other bits are reserved.
+        let known = matches!(head[5], 0x40 | 0x50 | 0x60 | 0x70);
+        (u32_at(head, 0) == MAGIC && sized && known).then(|| Self { flags, content_bytes: u64_at(head, 6), stored, block_bytes })
     }
 
     /// The frame, if its first block is its only one.
@@ -360,6 +362,13 @@ mod tests {
                 let stream = FrozenReader::new(file(&damaged)).read_up_to(&mut streamed);
                 // What is decoded here, the stream decodes too, to the same.
                 assert!(found.is_none() || (stream.is_ok() && found == Some((streamed.to_vec(), end))), "bit {bit}");
+            }
+            for descriptor in 0..=u8::MAX {
+                let mut other = frame.clone();
+                other[5] = descriptor;
+                other[14] = xxh32(&other[4..14], 0).to_le_bytes()[1];
+                let found = decoded(&other, 64).is_some();
+                assert_eq!(found, descriptor & 0x8f == 0 && descriptor >= 0x40, "block descriptor {descriptor:#x}");
             }
         }
     }
