@@ -119,7 +119,7 @@ fuzz: ## RUNS=10000000 (or SECONDS=) inputs by libFuzzer for each of FUZZ_TARGET
 	  mkdir -p $(TARGET)/fuzz/corpus/$$target $(TARGET)/fuzz/found; \
 	  echo "make fuzz: $$target"; \
 	  $(CARGO) +nightly fuzz run --fuzz-dir fuzz --sanitizer none --no-trace-compares \
-	    $$target $(TARGET)/fuzz/corpus/$$target fuzz/corpus/$$target -- -max_len=513 -rss_limit_mb=512 -malloc_limit_mb=64 \
+	    $$target $(TARGET)/fuzz/corpus/$$target fuzz/corpus/$$target -- -max_len=513 -entropic=0 -rss_limit_mb=512 -malloc_limit_mb=64 \
 	    -artifact_prefix=$(CURDIR)/$(TARGET)/fuzz/found/$$target- -print_final_stats=1 -verbosity=0 \
 	    $(if $(SECONDS),-max_total_time=$(SECONDS),-runs=$(RUNS)) $(if $(SEED),-seed=$(SEED)); \
 	done

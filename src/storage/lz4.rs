@@ -73,6 +73,9 @@ impl FrozenReader {
     /// Reads `file` from its start, with the buffers that are there.
     pub fn restart(&mut self, file: Box<dyn File>) {
         let stream = self.decoder.get_mut();
+        if stream.buffer.len() < READ_BYTES {
+            stream.buffer = Box::default();
+        }
         (stream.file, stream.offset, stream.begin, stream.end) = (Some(file), 0, 0, 0);
     }
 
@@ -134,7 +137,9 @@ impl FileStream {
                 return Ok(());
             };
             if self.buffer.is_empty() {
-                self.buffer = vec![0; READ_BYTES].into_boxed_slice();
+                // A small file needs no large one.
+                let bytes = usize::try_from(file.attributes()?.bytes).unwrap_or(READ_BYTES).min(READ_BYTES);
+                self.buffer = vec![0; bytes].into_boxed_slice();
             }
             self.end = file.read_at(&mut self.buffer, self.offset)?;
             self.offset += self.end as u64;
