@@ -247,7 +247,12 @@ impl FrameHead {
         let (stored, block_bytes) = (block >> 31 == 1, block & 0x7fff_ffff);
         // 64 KiB to 4 MiB; the other bits are reserved.
         let known = matches!(head[5], 0x40 | 0x50 | 0x60 | 0x70);
-        (u32_at(head, 0) == MAGIC && sized && known).then(|| Self { flags, content_bytes: u64_at(head, 6), stored, block_bytes })
+        (u32_at(head, 0) == MAGIC && sized && known).then(|| Self {
+            flags,
+            content_bytes: u64_at(head, 6),
+            stored,
+            block_bytes,
+        })
     }
 
     /// The frame, if its first block is its only one.

@@ -285,9 +285,11 @@ impl World {
             }
             (Body::Directory(now), Body::Directory(old)) => {
                 now.entries.len() == old.entries.len()
-                    && now.entries.iter().zip(&old.entries).all(|((name, &inode), (old_name, &old))| {
-                        name == old_name && self.is_as(before, inode, old)
-                    })
+                    && now
+                        .entries
+                        .iter()
+                        .zip(&old.entries)
+                        .all(|((name, &inode), (old_name, &old))| name == old_name && self.is_as(before, inode, old))
             }
             _ => false,
         }

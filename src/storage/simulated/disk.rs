@@ -95,7 +95,8 @@ impl Image {
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let pages = self.pages.len().max(other.pages.len());
         self.bytes == other.bytes
-            && (Arc::ptr_eq(&self.pages, &other.pages) || (0..pages).all(|page| same(self.page(page), other.page(page))))
+            && (Arc::ptr_eq(&self.pages, &other.pages)
+                || (0..pages).all(|page| same(self.page(page), other.page(page))))
     }
 
     pub(super) fn page(&self, index: usize) -> &PageSlot {
