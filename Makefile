@@ -36,7 +36,8 @@ ROUNDS ?= 5
 RUNS ?= 10000000
 FLIPS ?= 100000
 FUZZ := $(TARGET)/tools/bin/cargo-fuzz
-FUZZ_TARGETS ?= segment frozen small_files directory
+# The slowest first: they run beside one another
+FUZZ_TARGETS ?= frozen small_files directory segment
 DISK_ROUNDS ?= 200
 SEED ?=
 MESSAGES ?=
@@ -118,20 +119,16 @@ power-disk: tools ## FS=ext4|xfs|btrfs|all STATES=10000: power cuts on real file
 	WALREC_POWER_DISK_FS=$(or $(FS),all) WALREC_POWER_DISK_STATES=$(STATES) WALREC_POWER_DISK_SHUTDOWNS=60 \
 	  $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --test power_disk -- --nocapture --test-threads 1
 
-fuzz: ## RUNS=10000000 (or SECONDS=) inputs by libFuzzer for each of FUZZ_TARGETS; before that FLIPS=100000 bits, and every cut
+fuzz: ## RUNS=10000000 (or SECONDS=) inputs by libFuzzer for each of FUZZ_TARGETS (SEED=); before that FLIPS=100000 bits, and every cut
 	WALREC_FLIPS=$(FLIPS) WALREC_CUT_STRIDE=1 $(CARGO) test --locked --test hostile bits -- --nocapture
 	@if ! $(CARGO) +nightly --version >/dev/null 2>&1; then \
 	  echo "make fuzz: libFuzzer DID NOT RUN: it needs a nightly toolchain (rustup toolchain install nightly)" >&2; exit 0; fi; \
 	test -x $(FUZZ) || $(CARGO) install cargo-fuzz --locked --root $(TARGET)/tools --target-dir $(TARGET)/tools/build; \
-	export PATH="$(CURDIR)/$(TARGET)/tools/bin:$$PATH" CARGO_TARGET_DIR=$(CURDIR)/$(TARGET)/fuzz; \
-	for target in $(FUZZ_TARGETS); do \
-	  mkdir -p $(TARGET)/fuzz/corpus/$$target $(TARGET)/fuzz/found; \
-	  echo "make fuzz: $$target"; \
-	  $(CARGO) +nightly fuzz run --fuzz-dir fuzz --sanitizer none --no-trace-compares \
-	    $$target $(TARGET)/fuzz/corpus/$$target fuzz/corpus/$$target -- -max_len=513 -rss_limit_mb=512 -malloc_limit_mb=64 \
-	    -artifact_prefix=$(CURDIR)/$(TARGET)/fuzz/found/$$target- -print_final_stats=1 -verbosity=0 \
-	    $(if $(SECONDS),-max_total_time=$(SECONDS),-runs=$(RUNS)) $(if $(SEED),-seed=$(SEED)); \
-	done
+	export PATH="$(CURDIR)/$(TARGET)/tools/bin:$$PATH"; \
+	CARGO_TARGET_DIR=$(CURDIR)/$(TARGET)/fuzz RUSTC_WRAPPER=$(CURDIR)/fuzz/rustc.sh $(CARGO) +nightly fuzz build --fuzz-dir fuzz \
+	  --sanitizer none --no-trace-compares; \
+	printf '%s\n' $(FUZZ_TARGETS) | xargs -P "$$(nproc)" -I TARGET fuzz/campaign.sh $(TARGET)/fuzz TARGET \
+	  $(if $(SECONDS),-max_total_time=$(SECONDS),-runs=$(RUNS)) $(if $(SEED),-seed=$(SEED))
 
 disks: tools library ## DISK_ROUNDS=200: full disks, hung disks, frozen flusher, at length, on ext4, xfs, btrfs and tmpfs (root, SEED=)
 	WALREC_DISK_ROUNDS=$(DISK_ROUNDS) $(if $(SEED),WALREC_SEED=$(SEED)) $(CARGO) test --locked --test disks -- --nocapture

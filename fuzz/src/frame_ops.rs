@@ -65,7 +65,8 @@ fn change_frame(frame: &mut Frame, op: Op) {
         10 => frame.content.resize(small, 0),
         11 => frame.magic = if low.is_multiple_of(2) { LEGACY_MAGIC } else { low.into() },
         12 => {
-            frame.zeros_behind = op.value % MOST_BOMB;
+            // Seldom a large one: it takes longer than all else.
+            frame.zeros_behind = op.value % if op.kind.is_multiple_of(64) { MOST_BOMB } else { MOST_BOMB / 64 };
             (frame.block_descriptor, frame.block_bytes) = (BD_4_MIB, 4 << 20);
         }
         _ => {

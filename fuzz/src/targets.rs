@@ -104,6 +104,7 @@ fn bases() -> &'static [Base] {
             logs::staged(),
             logs::small(),
             logs::small_open(),
+            logs::small_frozen(),
         ];
         logs.into_iter().map(|log| Base { segments: segments_of(&log), log }).collect()
     })
@@ -130,24 +131,30 @@ impl Target {
         }
     }
 
-    /// The logs to begin with, by their places in [`bases`]. The large one comes up seldom.
-    const fn logs(self) -> &'static [usize] {
+    /// The logs to begin with, by their places in [`bases`]: small ones, and larger ones of the same kinds.
+    const fn logs(self) -> [&'static [usize]; 2] {
         match self {
-            Self::Segment => &[6, 7, 1, 6, 7, 1, 0, 2],
-            Self::Frozen => &[3, 3, 3, 3, 3, 3, 3, 4],
-            Self::SmallFiles => &[5, 7, 5, 6],
-            Self::Directory => &[6, 1, 7, 3, 5, 1, 3, 2],
+            Self::Segment => [&[6, 7, 1], &[0, 2, 0]],
+            Self::Frozen => [&[8, 8], &[3, 4]],
+            Self::SmallFiles => [&[5, 7, 5, 6], &[5, 7, 5, 6]],
+            Self::Directory => [&[6, 1, 7, 8, 5, 1, 8, 7], &[6, 1, 0, 3, 5, 1, 3, 2]],
         }
     }
 
-    /// How closely an input is looked at. By chance, not by the input's choice: a fuzzer would choose what runs longest.
+    /// The log to begin with. A larger one by chance, not by the input's choice: a fuzzer would choose what runs longest.
+    fn base(self, data: &[u8], head: u8) -> &'static Base {
+        let logs = self.logs()[usize::from(xxh64(data, 1).is_multiple_of(16))];
+        &bases()[logs[usize::from(head) % logs.len()]]
+    }
+
+    /// How closely an input is looked at. By chance, as its log.
     fn depth(self, data: &[u8]) -> Depth {
         // A plain log is always looked at wholly.
         let word = if data.len() <= script::HEAD_BYTES { 0 } else { xxh64(data, 0) };
         let (all, reading) = match self {
             Self::Segment | Self::Frozen => (64, 16),
             // An opening is what these are about.
-            Self::SmallFiles | Self::Directory => (4, 2),
+            Self::SmallFiles | Self::Directory => (8, 4),
         };
         if word.is_multiple_of(all) {
             Depth::All
@@ -169,8 +176,7 @@ impl Target {
     /// The rule that is broken.
     pub fn run(self, data: &[u8]) -> Result<Found, String> {
         let (head, ops) = script::parse(data);
-        let logs = self.logs();
-        let base = &bases()[logs[usize::from(head[0]) % logs.len()]];
+        let base = self.base(data, head[0]);
         let mut world = World::new(&base.log, &base.segments);
         for op in &ops {
             let changes = self.changes();

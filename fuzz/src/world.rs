@@ -205,7 +205,7 @@ impl<'a> World<'a> {
             let created = segment_header::CREATED_TS_NS.of(bytes);
             for slot in 0..(written + 1).min(room) * EVENTS_PER_BLOCK {
                 let at = slot_offset(slot);
-                if event::EVENT_ID.of(&bytes[at..]) != 0 {
+                if bytes[at..][..event::EVENT_ID.size] != [0; 8] {
                     let value = guard(index, created, slot, &bytes[at..][..EVENT_BYTES]);
                     event::GUARD.put(&mut bytes[at..], value.into());
                 }

@@ -73,6 +73,9 @@ impl FrozenReader {
     /// Reads `file` from its start, with the buffers that are there.
     pub fn restart(&mut self, file: Box<dyn File>) {
         let stream = self.decoder.get_mut();
+        if stream.buffer.len() < READ_BYTES {
+            stream.buffer = Box::default();
+        }
         (stream.file, stream.offset, stream.begin, stream.end) = (Some(file), 0, 0, 0);
     }
 
@@ -134,7 +137,9 @@ impl FileStream {
                 return Ok(());
             };
             if self.buffer.is_empty() {
-                self.buffer = vec![0; READ_BYTES].into_boxed_slice();
+                // A small file needs no large one.
+                let bytes = usize::try_from(file.attributes()?.bytes).unwrap_or(READ_BYTES).min(READ_BYTES);
+                self.buffer = vec![0; bytes].into_boxed_slice();
             }
             self.end = file.read_at(&mut self.buffer, self.offset)?;
             self.offset += self.end as u64;
@@ -240,7 +245,14 @@ impl FrameHead {
         let sized = flags & FLAG_CONTENT_SIZE != 0 && flags & FLAG_DICTIONARY == 0;
         let block = u32_at(head, 15);
         let (stored, block_bytes) = (block >> 31 == 1, block & 0x7fff_ffff);
-        (u32_at(head, 0) == MAGIC && sized).then(|| Self { flags, content_bytes: u64_at(head, 6), stored, block_bytes })
+        // 64 KiB to 4 MiB; the other bits are reserved.
+        let known = matches!(head[5], 0x40 | 0x50 | 0x60 | 0x70);
+        (u32_at(head, 0) == MAGIC && sized && known).then(|| Self {
+            flags,
+            content_bytes: u64_at(head, 6),
+            stored,
+            block_bytes,
+        })
     }
 
     /// The frame, if its first block is its only one.
@@ -360,6 +372,13 @@ mod tests {
                 let stream = FrozenReader::new(file(&damaged)).read_up_to(&mut streamed);
                 // What is decoded here, the stream decodes too, to the same.
                 assert!(found.is_none() || (stream.is_ok() && found == Some((streamed.to_vec(), end))), "bit {bit}");
+            }
+            for descriptor in 0..=u8::MAX {
+                let mut other = frame.clone();
+                other[5] = descriptor;
+                other[14] = xxh32(&other[4..14], 0).to_le_bytes()[1];
+                let found = decoded(&other, 64).is_some();
+                assert_eq!(found, descriptor & 0x8f == 0 && descriptor >= 0x40, "block descriptor {descriptor:#x}");
             }
         }
     }

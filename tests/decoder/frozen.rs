@@ -4,7 +4,7 @@
 use std::io::Read;
 
 use super::fields::segment_header;
-use super::segment::{BLOCK_BYTES, MAX_BLOCKS_READ, SEGMENT_HEADER_BYTES, Stored, block_offset};
+use super::segment::{BLOCK_BYTES, MAX_BLOCKS_READ, SEGMENT_HEADER_BYTES, Stored, block_offset, first_not_zero};
 
 const FRAME_MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
 /// "each next one 64 blocks (the last fewer)"
@@ -171,7 +171,7 @@ pub fn thaw(file: &str, bytes: &[u8]) -> Result<(Vec<u8>, Stored), String> {
         let text = format!("64 + m * 16448 with m from {block_count}");
         return Err(at(file, 0, 0, "content", &text, &content.len().to_string()));
     }
-    if let Some(dirty) = content[used..].iter().position(|byte| *byte != 0) {
+    if let Some(dirty) = first_not_zero(&content[used..]) {
         return Err(at(file, 0, used + dirty, "content behind the used part", "0", &content[used + dirty].to_string()));
     }
     Ok((content, Stored::FrozenInOneFrame))

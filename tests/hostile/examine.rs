@@ -304,7 +304,7 @@ pub fn examine_briefly(machine: &SimulatedSystem, truth: Truth<'_>) -> Result<Fo
 }
 
 fn read_all(machine: &SimulatedSystem, truth: Truth<'_>, seeking: bool) -> Result<Found, String> {
-    let before = machine.tree_hash("/");
+    let before = machine.snapshot();
     let watched = Watched::new(machine);
     let system: Arc<dyn System> = watched.clone();
     let strict = read_strictly(&system)?;
@@ -320,7 +320,7 @@ fn read_all(machine: &SimulatedSystem, truth: Truth<'_>, seeking: bool) -> Resul
         seek_around(&system, &strict, truth)?;
     }
     watched.check()?;
-    if machine.tree_hash("/") != before {
+    if !machine.is_as_in(&before) {
         return Err("reading changed something".into());
     }
     let fault = verdict.ok().and_then(|report| report.fault).map(|fault| fault.corruption.reason);
@@ -343,7 +343,7 @@ pub fn config(salvage: bool) -> Config {
 
 /// Rules 5 to 7, for an opening. The machine is left as the opening and a clean close make it. `None`: it could not be opened.
 fn open_and_close(machine: &SimulatedSystem, salvage: bool, append: bool) -> Result<Result<u64, OpenError>, String> {
-    let before = machine.tree_hash("/");
+    let before = machine.snapshot();
     let watched = Watched::new(machine);
     let opened = open_stepped(watched.clone(), Path::new(LOG), &config(salvage));
     watched.check()?;
@@ -351,7 +351,7 @@ fn open_and_close(machine: &SimulatedSystem, salvage: bool, append: bool) -> Res
         Ok(opened) => opened,
         Err(why) => {
             // The system may refuse at any step, with a directory where a file is to go; all else is decided beforehand.
-            if !matches!(why, OpenError::Io(_)) && machine.tree_hash("/") != before {
+            if !matches!(why, OpenError::Io(_)) && !machine.is_as_in(&before) {
                 return Err(format!("an opening changed something, and then failed: {why}"));
             }
             return Ok(Err(why));

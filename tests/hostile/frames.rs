@@ -90,6 +90,9 @@ impl Frame {
 
     fn content_hash(&self) -> u32 {
         use std::hash::Hasher;
+        if self.zeros_behind == 0 {
+            return xxh32(&self.content);
+        }
         let mut hasher = XxHash32::with_seed(0);
         hasher.write(&self.content);
         let zeros = [0; 1 << 16];
@@ -156,15 +159,23 @@ fn put_sequence(out: &mut Vec<u8>, literals: &[u8], matched: usize) {
     }
 }
 
+/// How often the first byte is repeated, from 8 times on.
+fn run_at(content: &[u8]) -> usize {
+    let word = [content[0]; 8];
+    let words = content.chunks_exact(8).take_while(|part| *part == word).count();
+    let rest = content[words * 8..].iter().take_while(|byte| **byte == content[0]);
+    if words == 0 { 0 } else { words * 8 + rest.count() }
+}
+
 /// An LZ4 block of `content`: runs of one byte become matches.
 fn compress(content: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let (mut literals, mut at) = (0, 0);
     // The last match begins 12 bytes before the end at the latest, and the last five bytes are literals.
     while at + 13 < content.len() {
-        let run = content[at..content.len() - 5].iter().take_while(|&&byte| byte == content[at]).count();
+        let run = run_at(&content[at..content.len() - 5]);
         if run < 8 {
-            at += run;
+            at += 1;
             continue;
         }
         put_sequence(&mut out, &content[literals..=at], run - 1);

@@ -196,6 +196,16 @@ pub fn frozen() -> SoundLog {
     SoundLog::new("frozen", &[(2, &[5, 3], Form::Frames), (2, &[4], Form::OneFrame), (16, &[6], Form::Hot)], true, None)
 }
 
+/// The same with a small hot one.
+pub fn small_frozen() -> SoundLog {
+    SoundLog::new(
+        "small frozen",
+        &[(2, &[5, 3], Form::Frames), (2, &[4], Form::OneFrame), (1, &[6], Form::Hot)],
+        true,
+        None,
+    )
+}
+
 /// A frozen segment of two frames of blocks, so that readers enter it in its middle.
 pub fn many_frames_log() -> SoundLog {
     SoundLog::new("many frames", &[(70, &[2; 70], Form::Frames), (1, &[1], Form::Hot)], false, None)

@@ -9,7 +9,7 @@ use super::crash::Snapshot;
 use super::disk::Image;
 use super::fault::{Effect, Fault, OperationKind, Repeat};
 use super::random::SplitMix;
-use super::world::{Body, MEMORY_DIRECTORY, World};
+use super::world::{Body, MEMORY_DIRECTORY, ROOT, World};
 use crate::format::Id128;
 
 /// What a test asks for must make sense: else the test is wrong.
@@ -233,6 +233,11 @@ impl SimulatedSystem {
         }
     }
 
+    /// Whether all names, sizes and bytes, as calls see them, are those of the snapshot. What both share is not read.
+    pub fn is_as_in(&self, before: &Snapshot) -> bool {
+        self.world().is_as(&before.world, ROOT, ROOT)
+    }
+
     /// A number for all names, sizes and bytes of a tree as calls see them; `None` when it is not there.
     pub fn tree_hash(&self, path: impl AsRef<Path>) -> Option<u64> {
         let mut hash = Hash(0);
@@ -268,6 +273,28 @@ impl Hash {
 }
 
 impl World {
+    /// Whether what `inode` leads to is what `old` leads to in `before`.
+    fn is_as(&mut self, before: &Self, inode: u64, old: u64) -> bool {
+        let (Some(node), Some(old)) = (self.nodes.get(&inode).cloned(), before.nodes.get(&old)) else { return false };
+        match (&node.body, &old.body) {
+            (Body::File(_), Body::File(_)) if Arc::ptr_eq(&node, old) => true,
+            (Body::File(file), Body::File(old)) if !file.is_mapped() => file.image().is_same(old.image()),
+            (Body::File(_), Body::File(old)) => {
+                drop(node);
+                self.file_mut(inode).is_ok_and(|file| file.current().is_same(old.image()))
+            }
+            (Body::Directory(now), Body::Directory(old)) => {
+                now.entries.len() == old.entries.len()
+                    && now
+                        .entries
+                        .iter()
+                        .zip(&old.entries)
+                        .all(|((name, &inode), (old_name, &old))| name == old_name && self.is_as(before, inode, old))
+            }
+            _ => false,
+        }
+    }
+
     /// Shows a tree in the order of its paths below `path`: files with their contents, directories without.
     fn visit(&mut self, path: &Path, found: &mut dyn FnMut(&str, Option<&Image>)) -> io::Result<()> {
         let mut rest = vec![(String::new(), self.resolve(path)?)];

@@ -74,7 +74,7 @@ impl fmt::Debug for CrashOptions {
 /// A world as it was at one moment; any number of crashes can be played from it, from several threads too.
 #[derive(Clone)]
 pub struct Snapshot {
-    world: Arc<World>,
+    pub(super) world: Arc<World>,
     with_memory: bool,
     paths: Arc<OnceLock<BTreeMap<u64, String>>>,
 }

@@ -91,6 +91,14 @@ impl Image {
         self.bytes
     }
 
+    /// Whether both hold the same bytes.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let pages = self.pages.len().max(other.pages.len());
+        self.bytes == other.bytes
+            && (Arc::ptr_eq(&self.pages, &other.pages)
+                || (0..pages).all(|page| same(self.page(page), other.page(page))))
+    }
+
     pub(super) fn page(&self, index: usize) -> &PageSlot {
         self.pages.get(index).unwrap_or(&None)
     }
@@ -207,6 +215,11 @@ impl FileNode {
 
     pub(super) fn bytes(&self) -> u64 {
         self.volatile.bytes
+    }
+
+    /// The contents as of the last look at a mapping.
+    pub(super) fn image(&self) -> &Image {
+        &self.volatile
     }
 
     pub(super) fn durable(&self) -> &Image {

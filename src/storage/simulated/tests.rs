@@ -582,6 +582,38 @@ fn calls_see_what_was_written_whatever_is_synced_or_fails() {
     }
 }
 
+/// Each change is seen that calls could see, and none where there was none.
+#[test]
+fn a_change_since_a_snapshot_is_seen() {
+    let (system, directory) = machine();
+    let file = durable_file(&system, "a", 3, 1);
+    system.make_directories("/log/below");
+    let before = system.snapshot();
+    file.read_at(&mut [0; 9], 0).unwrap();
+    assert!(system.is_as_in(&before) && before.process_crash().is_as_in(&before));
+    let is_seen = |change: &dyn Fn(), back: &dyn Fn()| {
+        change();
+        assert!(!system.is_as_in(&before));
+        back();
+        assert!(system.is_as_in(&before));
+    };
+    is_seen(&|| file.write_all_at(&[2], 5_000).unwrap(), &|| file.write_all_at(&[1], 5_000).unwrap());
+    let bytes = 3 * PAGE as u64;
+    is_seen(&|| file.set_len(bytes + 1).unwrap(), &|| file.set_len(bytes).unwrap());
+    let mapping = file.map(3 * PAGE).unwrap();
+    // SAFETY: inside the mapping, which nobody else looks at meanwhile.
+    let store = |byte| unsafe { mapping.as_ptr().add(2 * PAGE).write(byte) };
+    is_seen(&|| store(7), &|| store(1));
+    is_seen(&|| directory.rename("a", "b").unwrap(), &|| directory.rename("b", "a").unwrap());
+    is_seen(&|| directory.rename("a", "A").unwrap(), &|| directory.rename("A", "a").unwrap());
+    is_seen(&|| system.write_file("/log/below/empty", &[]), &|| system.remove_tree("/log/below/empty"));
+    is_seen(&|| system.make_directories("/log/below/more"), &|| system.remove_tree("/log/below/more"));
+    is_seen(&|| system.remove_tree("/log/below"), &|| system.make_directories("/log/below"));
+    system.remove_tree("/log/below");
+    system.write_file("/log/below", &[]);
+    assert!(!system.is_as_in(&before), "a file is no directory");
+}
+
 #[test]
 fn a_power_cut_is_built_quickly() {
     let (system, _directory) = machine();
