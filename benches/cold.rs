@@ -4,6 +4,8 @@
 //! repeated at once; opens, which change the log, are measured in turns (`cold/opening.rs`). The tables at the end come from the same
 //! samples: medians. Everything lies below target/tmp/cold, on the disk.
 //!
+//! Replay, verification and scan stand beside their bounds in tables of their own (`cold/replay.rs`).
+//!
 //! `WALREC_COLD_ROUNDS` sets the rounds of opening, 0 leaves it out; `WALREC_COLD_ONLY=opening` leaves all else out.
 
 #![allow(missing_docs, reason = "a benchmark")]
@@ -15,6 +17,8 @@
 mod logs;
 #[path = "cold/opening.rs"]
 mod opening;
+#[path = "cold/replay.rs"]
+mod replay_table;
 #[path = "cold/sampling.rs"]
 mod sampling;
 
@@ -175,6 +179,7 @@ fn cold(criterion: &mut Criterion, payload: Payload, hot: &Path) -> Cold {
     let cold = Work { events: there.iter().map(|&index| u64::from(events_of(hot, index))).sum(), bytes: bytes_in };
     sample(&mut group, &mut lines, "replay, frozen", cold, || timed(|| replay(&frozen, cold.events)));
     group.finish();
+    replay_table::run(payload, hot, &frozen);
 
     let bytes_out = there.iter().map(|&index| log_at(&frozen, index).metadata().unwrap().len()).sum();
     Cold { payload, segments: there.len(), bytes_in, bytes_out, lines }

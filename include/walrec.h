@@ -593,7 +593,7 @@ typedef struct walrec_reader_telemetry_t {
     uint64_t segments_hot;
     /** Segments that reading came to as a .wal.lz4. */
     uint64_t segments_frozen;
-    /** Of both, those that were read ahead on a thread of their own. */
+    /** Of both, those of which pieces were read ahead on a thread of their own. */
     uint64_t segments_preloaded;
     /** Damaged .wal that were left for their .wal.lz4. */
     uint64_t form_switches;
@@ -607,15 +607,15 @@ typedef struct walrec_reader_telemetry_t {
     struct walrec_times_t open;
     /** One segment opened and its header judged. */
     struct walrec_times_t open_segment;
-    /** One block judged, 1 in 16 of those read. */
+    /** One block judged: 1 in 16 of those judged alone, the mean of those judged together. */
     struct walrec_times_t verify;
     /** One seek, by id or by time. */
     struct walrec_times_t seek;
     /** One call in 4 of those that go for more events, over a block or more; the others copy an event that was read. */
     struct walrec_times_t next;
-    /** One segment read ahead to its end, on its own thread. */
+    /** One piece of a segment read and judged ahead. */
     struct walrec_times_t preload;
-    /** The reader waiting for events that are read ahead. */
+    /** The reader waiting for a piece that is being read ahead. */
     struct walrec_times_t preload_wait;
 } walrec_reader_telemetry_t;
 

@@ -30,7 +30,7 @@ pub struct walrec_reader_telemetry_t {
     pub segments_hot: u64,
     /// Segments that reading came to as a .wal.lz4.
     pub segments_frozen: u64,
-    /// Of both, those that were read ahead on a thread of their own.
+    /// Of both, those of which pieces were read ahead on a thread of their own.
     pub segments_preloaded: u64,
     /// Damaged .wal that were left for their .wal.lz4.
     pub form_switches: u64,
@@ -44,15 +44,15 @@ pub struct walrec_reader_telemetry_t {
     pub open: walrec_times_t,
     /// One segment opened and its header judged.
     pub open_segment: walrec_times_t,
-    /// One block judged, 1 in 16 of those read.
+    /// One block judged: 1 in 16 of those judged alone, the mean of those judged together.
     pub verify: walrec_times_t,
     /// One seek, by id or by time.
     pub seek: walrec_times_t,
     /// One call in 4 of those that go for more events, over a block or more; the others copy an event that was read.
     pub next: walrec_times_t,
-    /// One segment read ahead to its end, on its own thread.
+    /// One piece of a segment read and judged ahead.
     pub preload: walrec_times_t,
-    /// The reader waiting for events that are read ahead.
+    /// The reader waiting for a piece that is being read ahead.
     pub preload_wait: walrec_times_t,
 }
 

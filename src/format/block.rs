@@ -1,5 +1,6 @@
 //! A block: 64-byte header and 256 event slots (`docs/FORMAT.md`, "Block header").
 
+use super::block_sums::sums_of;
 use super::checksum::xxh64;
 use super::event::EVENT_BYTES;
 use super::le;
@@ -47,11 +48,12 @@ impl BlockHeader {
     #[must_use]
     pub fn finalize(block_index: u32, events: &[u8], previous_chain: u64, flags: u16, link: Option<u64>) -> Self {
         debug_assert!(!events.is_empty() && events.len().is_multiple_of(EVENT_BYTES) && events.len() <= BLOCK_BYTES);
+        let sums = sums_of(events, previous_chain);
         Self {
             first_event_id: le::u64_at(events, 0),
             last_event_id: le::u64_at(events, events.len() - EVENT_BYTES),
-            block_checksum: xxh64(events, 0),
-            chained_checksum: xxh64(events, previous_chain),
+            block_checksum: sums.block,
+            chained_checksum: sums.chained,
             block_index,
             event_count: u16::try_from(events.len() / EVENT_BYTES).unwrap_or(0),
             flags: flags | if link.is_some() { FLAG_LINK } else { 0 },

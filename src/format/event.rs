@@ -56,6 +56,11 @@ impl Event {
         }
     }
 
+    /// Copies events from the 64 bytes of each; as many as there are in both.
+    pub fn copy_from_bytes(events: &mut [Self], bytes: &[[u8; EVENT_BYTES]]) {
+        copy::from_bytes(events, bytes);
+    }
+
     /// The 64 bytes of the log that hold this event.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; EVENT_BYTES] {
@@ -70,6 +75,24 @@ impl Event {
         le::put(&mut bytes, 43, self.user_bytes);
         le::put(&mut bytes, 60, self.guard.to_le_bytes());
         bytes
+    }
+}
+
+mod copy {
+    #![allow(unsafe_code, reason = "field by field it takes several times as long as the copy that it is")]
+
+    use super::{EVENT_BYTES, Event};
+
+    pub(super) fn from_bytes(events: &mut [Event], bytes: &[[u8; EVENT_BYTES]]) {
+        let count = events.len().min(bytes.len());
+        if cfg!(target_endian = "little") {
+            let (from, to) = (bytes.as_ptr().cast::<u8>(), events.as_mut_ptr().cast::<u8>());
+            // SAFETY: both hold `count` times 64 bytes, and one is borrowed mutably, so they do not overlap. An event is integers
+            // without padding, whose places and order of bytes are those of the log: any 64 bytes are one.
+            unsafe { std::ptr::copy_nonoverlapping(from, to, count * EVENT_BYTES) };
+        } else {
+            events.iter_mut().zip(bytes).for_each(|(event, bytes)| *event = Event::from_bytes(bytes));
+        }
     }
 }
 
@@ -127,6 +150,9 @@ mod tests {
     fn bytes_and_fields_are_one() {
         let bytes = sample().to_bytes();
         assert_eq!(Event::from_bytes(&bytes), sample());
+        let mut events = [Event::default(); 3];
+        Event::copy_from_bytes(&mut events, &[bytes; 2]);
+        assert_eq!(events, [sample(), sample(), Event::default()]);
         assert_eq!((bytes[0], bytes[40], bytes[43], bytes[59], bytes[60]), (7, 3, b'a', b'q', 1));
     }
 

@@ -7,9 +7,11 @@
 //! 3. A structure read from bytes is trusted only after the check named in its documentation.
 
 mod block;
+mod block_sums;
 mod checksum;
 mod event;
 mod file_name;
+mod full_blocks;
 mod geometry;
 mod id;
 mod le;
@@ -25,6 +27,7 @@ pub use file_name::{
     ID_FILE, ID_TEMP_FILE, META_FILE, META_TEMP_FILE, QUARANTINE_DIRECTORY, STAGE_DIRECTORY, STAGE_FILE,
     STAGE_TEMP_FILE, SegmentName, SegmentNameKind, lost_marker_name, parse_lost_marker,
 };
+pub use full_blocks::{FullBlocks, full_blocks};
 pub use geometry::{Geometry, MAX_BLOCKS_READ, MAX_BLOCKS_WRITTEN, MIN_BLOCKS, PAGE_BYTES, padded_to_page};
 pub use id::Id128;
 pub(crate) use le::{array_at, put, u16_at, u32_at, u64_at};

@@ -4,7 +4,7 @@
 //! if and only if" lists of `docs/FORMAT.md` is here and nowhere else, and is tested below case by case.
 
 use super::block::{BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockHeader, EVENTS_PER_BLOCK, FLAGS_KNOWN};
-use super::checksum::xxh64;
+use super::block_sums::sums_of;
 use super::event::{EVENT_BYTES, GuardContext};
 use super::le;
 use super::reason::Reason;
@@ -203,10 +203,11 @@ fn judge_finalized(header: &BlockHeader, slots: &[u8], context: &BlockContext) -
         }
         previous = event_id;
     }
-    if xxh64(used, 0) != header.block_checksum {
+    let sums = sums_of(used, context.previous_chain);
+    if sums.block != header.block_checksum {
         return Reason::BlockChecksum;
     }
-    if xxh64(used, context.previous_chain) != header.chained_checksum {
+    if sums.chained != header.chained_checksum {
         return Reason::ChainedChecksum;
     }
     Reason::None

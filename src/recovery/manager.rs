@@ -14,8 +14,8 @@ use std::sync::Arc;
 use super::durable_limit::durable_limit;
 use super::error::Error;
 use super::forms::{open_frozen_instead, retired_before, unless_retired};
-use super::segment_preloader::{Loaded, SegmentPreloader};
-use super::segment_reader::{Before, Round, SegmentReader, Target};
+use super::segment_preloader::SegmentPreloader;
+use super::segment_reader::{Batch, Before, Round, SegmentReader, Target};
 use crate::format::{Event, Reason, SegmentName, SegmentNameKind};
 use crate::recovery::{hold_begun, open_log};
 use crate::segment::{Catalog, Corruption, read_meta};
@@ -29,26 +29,22 @@ pub struct Manager {
     catalog: Catalog,
     segment: Option<SegmentReader>,
     /// Read and checked, not yet given out.
-    batch: Vec<Event>,
-    next: usize,
+    batch: Batch,
     /// Events before this are passed over.
     target: Target,
     /// Events above this may not be durable; `None` while nobody writes.
     limit: Option<u64>,
-    /// The segment after this one, read ahead.
-    ahead: Option<SegmentPreloader>,
-    /// The segment that events come from, when it was read ahead.
-    loaded: Option<SegmentPreloader>,
-    /// Blocks read one after another, since the last seek or segment.
-    in_a_row: u32,
+    /// Reads ahead, once reading has gone on for a while.
+    preloader: Option<Arc<SegmentPreloader>>,
+    /// Events read one after another since the open, or the last seek; `None` once they were enough.
+    in_a_row: Option<usize>,
     /// Where an unsealed segment was last found to end cleanly.
     clean_end: Option<(u32, u32, u32)>,
     telemetry: ReaderTelemetry,
     /// Calls that went for more events.
     fills: u32,
-    /// Events of earlier batches, and those of all batches that were passed over on the way to a target.
-    batched: u64,
-    passed_over: u64,
+    /// Events given out.
+    given: u64,
 }
 
 impl std::fmt::Debug for Manager {
@@ -79,18 +75,15 @@ impl Manager {
             directory,
             catalog: Catalog::default(),
             segment: None,
-            batch: Vec::new(),
-            next: 0,
+            batch: Batch::default(),
             target: Target::Id(0),
             limit: None,
-            ahead: None,
-            loaded: None,
-            in_a_row: 0,
+            preloader: None,
+            in_a_row: Some(0),
             clean_end: None,
             telemetry,
             fills: 0,
-            batched: 0,
-            passed_over: 0,
+            given: 0,
         };
         reader.go_to(Target::Id(from_event_id))?;
         if reader.segment.is_none() {
@@ -118,9 +111,7 @@ impl Manager {
     }
 
     fn clear_batch(&mut self) {
-        self.batched += self.next as u64;
         self.batch.clear();
-        self.next = 0;
     }
 
     fn go_on_in(&mut self, segment: Option<SegmentReader>) {
@@ -128,14 +119,15 @@ impl Manager {
             segment.count_entered();
         }
         self.segment = segment;
+        self.read_ahead();
     }
 
     fn go_to(&mut self, target: Target) -> Result<(), Error> {
         let (catalog, segment) = self.find_anew(target)?;
         self.limit = durable_limit(&*self.system, &*self.directory)?;
         self.catalog = catalog;
+        self.in_a_row = Some(0);
         self.go_on_in(segment);
-        (self.ahead, self.loaded, self.in_a_row) = (None, None, 0);
         self.clear_batch();
         self.target = target;
         Ok(())
@@ -206,13 +198,12 @@ impl Manager {
     #[allow(clippy::should_implement_trait, reason = "no iterator: after its end there may be more")]
     pub fn next(&mut self) -> Result<Option<Event>, Error> {
         loop {
-            if let Some(event) = self.batch.get(self.next).copied() {
-                self.next += 1;
+            if let Some(event) = self.batch.next() {
                 if self.target.is_reached_by(&event) {
                     self.target = Target::Id(event.event_id.saturating_add(1));
+                    self.given += 1;
                     return Ok(Some(event));
                 }
-                self.passed_over += 1;
                 continue;
             }
             if !self.fill_timed()? {
@@ -226,16 +217,25 @@ impl Manager {
     /// # Errors
     /// As [`Self::next`].
     pub fn read(&mut self, out: &mut [Event]) -> Result<usize, Error> {
-        for (got, place) in out.iter_mut().enumerate() {
+        let mut got = 0;
+        while got < out.len() {
             match self.next() {
-                Ok(Some(event)) => *place = event,
-                Ok(None) => return Ok(got),
+                Ok(Some(event)) => out[got] = event,
+                Ok(None) => break,
                 Err(error) if got == 0 => return Err(error),
                 // The events before it are given out; the next call meets it again.
-                Err(_) => return Ok(got),
+                Err(_) => break,
+            }
+            got += 1;
+            // Once the target is reached, all that follows is behind it.
+            let more = self.batch.read(&mut out[got..]);
+            if more > 0 {
+                got += more;
+                self.given += more as u64;
+                self.target = Target::Id(out[got - 1].event_id.saturating_add(1));
             }
         }
-        Ok(out.len())
+        Ok(got)
     }
 
     /// Reads on until there is at least one event; `false` when there is none now.
@@ -243,12 +243,6 @@ impl Manager {
         self.clear_batch();
         let mut refreshed = false;
         loop {
-            if self.loaded.is_some() {
-                if self.take_loaded() {
-                    return Ok(true);
-                }
-                continue;
-            }
             let Some(segment) = &mut self.segment else {
                 let (catalog, segment) = self.find_anew(self.target)?;
                 self.catalog = catalog;
@@ -298,45 +292,25 @@ impl Manager {
         }
     }
 
-    /// Takes the next events that were read ahead; `false` when there are no more: then reading goes on in the segment as it is.
-    fn take_loaded(&mut self) -> bool {
-        let Some(loaded) = &mut self.loaded else { return false };
-        let begin = Moment::now();
-        let next = loaded.next();
-        self.telemetry.record_since(ReaderTiming::PreloadWait, begin);
-        match next {
-            Loaded::Events(events) => {
-                self.batch = events;
-                return true;
+    /// Has the pieces that come next read ahead, once reading has gone on for a while.
+    fn load_ahead(&mut self) {
+        /// Events after which reading is taken to go on: 16 blocks.
+        const EVENTS: usize = 4_096;
+        let Some(in_a_row) = &mut self.in_a_row else { return };
+        *in_a_row += self.batch.len();
+        if *in_a_row >= EVENTS {
+            self.in_a_row = None;
+            if self.preloader.is_none() {
+                self.preloader = SegmentPreloader::start(&self.telemetry);
             }
-            Loaded::End(segment) => {
-                self.telemetry.count(ReaderCount::SegmentsPreloaded, 1);
-                self.go_on_in(Some(*segment));
-            }
-            // From the end of the segment before, it is entered as any other: what is wrong is found there.
-            Loaded::Failed => {}
+            self.read_ahead();
         }
-        (self.loaded, self.in_a_row) = (None, 0);
-        false
     }
 
-    /// Has the next segment read ahead, once this one has been read for a while; not the log's last, which may be growing.
-    fn load_ahead(&mut self) {
-        /// Blocks after which reading is taken to go on.
-        const BLOCKS: u32 = 16;
-        self.in_a_row += 1;
-        let Some(segment) = self.segment.as_ref().filter(|segment| segment.is_sealed()) else { return };
-        if self.in_a_row != BLOCKS || self.ahead.is_some() {
-            return;
-        }
-        let indices = self.catalog.indices();
-        let mut later = indices.range(segment.index..).skip(1);
-        if let (Some(&next), Some(_)) = (later.next(), later.next())
-            && next - segment.index == 1
-        {
-            let hot = self.catalog.hot.contains(&next);
-            let before = segment.after_all();
-            self.ahead = SegmentPreloader::start(&self.directory, &self.telemetry, next, hot, before, self.limit);
+    fn read_ahead(&mut self) {
+        if let (Some(preloader), Some(segment), None) = (&self.preloader, &mut self.segment, self.in_a_row) {
+            // What cannot be looked at now is met again by reading.
+            let _ = segment.read_ahead(preloader);
         }
     }
 
@@ -350,12 +324,6 @@ impl Manager {
         let Some(next) = next else {
             return self.at_end(false).map(|_| false);
         };
-        self.in_a_row = 0;
-        let after = segment.after_all();
-        if let Some(ahead) = self.ahead.take().filter(|ahead| done && ahead.index == next && ahead.before == after) {
-            self.loaded = Some(ahead);
-            return Ok(true);
-        }
         let gap = next - index > 1;
         if gap && !(index + 1..next).all(|missing| self.catalog.lost.contains(&missing)) {
             return Err(self.missing(index + 1, next - 1));

@@ -1,7 +1,7 @@
 //! Reading a log: every event checked, in order, from files alone.
 //!
 //! [`Manager`] goes from segment to segment, [`SegmentReader`](segment_reader) from block to block,
-//! [`SegmentPreloader`](segment_preloader) reads the next segment ahead. Takes no lock, writes nothing,
+//! [`SegmentPreloader`](segment_preloader) reads the pieces that come next. Takes no lock, writes nothing,
 //! and reads with pread, so that a file cut by someone else is a short read and not a signal. Beside a running recorder it
 //! gives what is durable. [`Salvager`] passes over damage, [`verify`](fn@verify) judges a whole log.
 

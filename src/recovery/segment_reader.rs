@@ -4,6 +4,8 @@
 //! the durable limit, and can be asked again: it may be growing, it may be sealed meanwhile, and a sealed last segment may be
 //! written on after a clean close.
 
+mod batch;
+mod blocks;
 mod numbers;
 mod rules;
 mod search;
@@ -11,18 +13,18 @@ mod search;
 use std::sync::Arc;
 
 use super::error::Error;
+use super::segment_preloader::{Ahead, SegmentPreloader};
 use crate::format::{
-    BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockContext, BlockState, BlockVerdict, EVENT_BYTES, EVENTS_PER_BLOCK, Event,
-    Geometry, GuardContext, Reason, Seal, judge_block, judge_unchained_block, u64_at, xxh64,
+    BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockContext, BlockState, BlockVerdict, EVENT_BYTES, EVENTS_PER_BLOCK, Geometry,
+    GuardContext, Reason, Seal, judge_block, judge_unchained_block, u64_at, xxh64,
 };
-use crate::segment::{Corruption, FrozenSegment, HotSegment};
-use crate::storage::{Directory, Place};
+use crate::segment::{Corruption, FrozenSegment, HotSegment, Pieces};
+use crate::storage::Directory;
 use crate::telemetry::{Moment, ReaderCount, ReaderTelemetry, ReaderTiming};
 
+pub(super) use batch::Batch;
 pub(super) use search::Target;
 
-/// Blocks read at once from a `.wal`.
-const READ_BLOCKS: u32 = 64;
 /// One block in so many is timed: a block takes about a microsecond, and taking the time of it a tenth.
 pub(super) const VERIFY_SAMPLE: u32 = 16;
 
@@ -73,8 +75,14 @@ pub(super) struct SegmentReader {
     /// Of the segment; 0 before the first block is passed.
     first_event_id: u64,
     events: u32,
-    window: Vec<u8>,
-    window_first: u32,
+    /// What the blocks come in; of a frozen segment not known before it is read, `None` where its blocks are streamed.
+    pieces: Option<Pieces>,
+    streamed: bool,
+    window: Ahead,
+    /// Reads the pieces that come next.
+    preloader: Option<Arc<SegmentPreloader>>,
+    /// It has read some.
+    preloaded: bool,
     /// Blocks that were passed and are not counted yet: two threads would pull the counter's line back and forth with each.
     passed: u64,
     /// A frozen segment's block that did not verify.
@@ -86,6 +94,7 @@ pub(super) struct SegmentReader {
 impl Drop for SegmentReader {
     fn drop(&mut self) {
         self.count_passed();
+        self.leave_preloader();
     }
 }
 
@@ -102,6 +111,10 @@ impl SegmentReader {
             Source::Hot(Box::new(HotSegment::open(&**directory, index)?))
         } else {
             Source::Frozen(Box::new(FrozenSegment::open(&**directory, index)?))
+        };
+        let pieces = match &source {
+            Source::Hot(segment) => Some(Pieces::of_hot(segment, segment.geometry.num_blocks())),
+            Source::Frozen(_) => None,
         };
         let header = match &source {
             Source::Hot(segment) => &segment.header,
@@ -124,8 +137,11 @@ impl SegmentReader {
             from_start: true,
             first_event_id: 0,
             events: 0,
-            window: Vec::new(),
-            window_first: 0,
+            pieces,
+            streamed: false,
+            window: Ahead::default(),
+            preloader: None,
+            preloaded: false,
             passed: 0,
             refused: None,
             corruption: None,
@@ -212,8 +228,9 @@ impl SegmentReader {
         }
     }
 
-    /// Adds the next events up to `limit` to `out`.
-    pub(super) fn read(&mut self, limit: Option<u64>, out: &mut Vec<Event>) -> Result<Round, Error> {
+    /// Gives the next events up to `limit`; of what `out` had nothing is left.
+    pub(super) fn read(&mut self, limit: Option<u64>, out: &mut Batch) -> Result<Round, Error> {
+        out.clear();
         match &mut self.source {
             Source::Frozen(_) => self.read_frozen(out),
             Source::Hot(_) => self.read_hot(limit, out),
@@ -221,7 +238,7 @@ impl SegmentReader {
     }
 
     /// A stream cannot be read again: what was wrong with it stays.
-    fn read_frozen(&mut self, out: &mut Vec<Event>) -> Result<Round, Error> {
+    fn read_frozen(&mut self, out: &mut Batch) -> Result<Round, Error> {
         if let Some(corruption) = &self.corruption {
             return Err(Error::Corrupt(corruption.clone()));
         }
@@ -232,16 +249,27 @@ impl SegmentReader {
         result
     }
 
-    fn read_frozen_block(&mut self, out: &mut Vec<Event>) -> Result<Round, Error> {
+    fn read_frozen_block(&mut self, out: &mut Batch) -> Result<Round, Error> {
         let mut block = [0; BLOCK_BYTES];
-        let Source::Frozen(segment) = &mut self.source else { return Ok(Round::Done) };
-        if !segment.next_block(&mut block)? {
+        let ends = self.ends_with_its_frames()?;
+        let block = if !ends && self.hold_piece()? {
+            if self.give_full_blocks(None, out) {
+                return Ok(Round::Went);
+            }
+            self.block_in_window()?
+        } else if ends {
             return self.hold_totals().map(|()| Round::Done);
-        }
-        self.telemetry.count(ReaderCount::Bytes, BLOCK_BYTES as u64);
+        } else {
+            let Source::Frozen(segment) = &mut self.source else { return Ok(Round::Done) };
+            if !segment.next_block(&mut block)? {
+                return self.hold_totals().map(|()| Round::Done);
+            }
+            self.telemetry.count(ReaderCount::Bytes, BLOCK_BYTES as u64);
+            Box::new(block)
+        };
         let verdict = self.judge(&block);
         if let Err(error) = self.hold_finalized(&verdict) {
-            self.refused = Some(Box::new(block));
+            self.refused = Some(block);
             return Err(error);
         }
         self.give(&block, &verdict, None, out);
@@ -249,7 +277,7 @@ impl SegmentReader {
         Ok(Round::Went)
     }
 
-    fn read_hot(&mut self, limit: Option<u64>, out: &mut Vec<Event>) -> Result<Round, Error> {
+    fn read_hot(&mut self, limit: Option<u64>, out: &mut Batch) -> Result<Round, Error> {
         let Source::Hot(segment) = &self.source else { return Ok(Round::Done) };
         let (num_blocks, sealed) = (segment.geometry.num_blocks(), segment.header.seal);
         if self.block >= sealed.map_or(num_blocks, |seal| seal.block_count) {
@@ -258,7 +286,11 @@ impl SegmentReader {
             }
             return Ok(Round::Done);
         }
-        let block = self.hot_block(self.block)?;
+        self.hold_piece()?;
+        if self.give_full_blocks(limit, out) {
+            return Ok(Round::Went);
+        }
+        let block = self.block_in_window()?;
         let verdict = self.judge(&block);
         if verdict.state == BlockState::Newer {
             let name = crate::format::SegmentName::new(self.index, crate::format::SegmentNameKind::Hot).to_string();
@@ -283,7 +315,8 @@ impl SegmentReader {
 
     /// Looks again at a segment that gave nothing more: new bytes, perhaps a new header. `true` when there is reason to read on.
     pub(super) fn refresh(&mut self) -> Result<bool, Error> {
-        self.window.clear();
+        self.leave_preloader();
+        self.window.piece.clear();
         let Source::Hot(segment) = &self.source else { return Ok(false) };
         let old = segment.header;
         match HotSegment::open(&*self.directory, self.index) {
@@ -292,6 +325,7 @@ impl SegmentReader {
                     self.step_back(&seal);
                 }
                 let changed = new.header != old || new.header.seal.is_none();
+                self.pieces = Some(Pieces::of_hot(&new, new.geometry.num_blocks()));
                 self.source = Source::Hot(Box::new(new));
                 Ok(changed)
             }
@@ -349,48 +383,19 @@ impl SegmentReader {
         }
     }
 
-    fn hot_block(&mut self, index: u32) -> Result<Box<[u8; BLOCK_BYTES]>, Error> {
-        let Source::Hot(segment) = &self.source else { return Err(self.corrupt(Reason::Frozen, String::new())) };
-        let held = u32::try_from(self.window.len() / BLOCK_BYTES).unwrap_or(0);
-        if index < self.window_first || index >= self.window_first + held {
-            let blocks = READ_BLOCKS.min(segment.geometry.num_blocks() - index);
-            let name = segment.name.to_string();
-            let mut window = std::mem::take(&mut self.window);
-            window.resize(blocks as usize * BLOCK_BYTES, 0);
-            let read = segment.file.read_up_to(&mut window, Geometry::block_offset(index) as u64);
-            let read = read.at("read", self.directory.path(), &name)?;
-            window.truncate(read - read % BLOCK_BYTES);
-            self.telemetry.count(ReaderCount::Bytes, window.len() as u64);
-            self.count_passed();
-            self.window = window;
-            self.window_first = index;
-        }
-        let place = (index - self.window_first) as usize;
-        match self.window.as_chunks::<BLOCK_BYTES>().0.get(place) {
-            Some(block) => Ok(Box::new(*block)),
-            None => Err(self.corrupt(Reason::FileSize, "the file ends inside the block".into())),
-        }
-    }
-
-    /// Adds the block's accepted events that were not given yet and are within the limit; whether all of them are given now.
-    fn give(
-        &mut self,
-        block: &[u8; BLOCK_BYTES],
-        verdict: &BlockVerdict,
-        limit: Option<u64>,
-        out: &mut Vec<Event>,
-    ) -> bool {
+    /// Gives the block's accepted events that were not given yet and are within the limit; whether all of them are given now.
+    fn give(&mut self, block: &[u8; BLOCK_BYTES], verdict: &BlockVerdict, limit: Option<u64>, out: &mut Batch) -> bool {
         let events = block[BLOCK_HEADER_BYTES..].as_chunks::<EVENT_BYTES>().0;
-        for event in &events[self.given.min(verdict.accepted) as usize..verdict.accepted as usize] {
-            if limit.is_some_and(|limit| u64_at(event, 0) > limit) {
-                return false;
-            }
-            let event = Event::from_bytes(event);
-            self.last_given_id = event.event_id;
-            out.push(event);
-            self.given += 1;
+        let begin = self.given.min(verdict.accepted);
+        let fresh = &events[begin as usize..verdict.accepted as usize];
+        // Ids increase.
+        let within = limit.map_or(fresh.len(), |limit| fresh.partition_point(|event| u64_at(event, 0) <= limit));
+        if let Some(last) = fresh[..within].last() {
+            self.last_given_id = u64_at(last, 0);
+            self.given = begin + u32::try_from(within).unwrap_or(0);
+            out.take_of_block(block, begin..self.given);
         }
-        true
+        within == fresh.len()
     }
 
     fn pass(&mut self, block: &[u8; BLOCK_BYTES], verdict: &BlockVerdict) {

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use super::durable_limit::durable_limit;
 use super::error::Error;
-use super::segment_reader::{Before, Round, SegmentReader};
-use crate::format::{Event, Reason, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName, SegmentNameKind, u32_at, u64_at};
+use super::segment_reader::{Batch, Before, Round, SegmentReader};
+use crate::format::{Reason, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName, SegmentNameKind, u32_at, u64_at};
 use crate::recovery::{hold_begun, open_log};
 use crate::segment::{Catalog, Corruption, read_meta};
 use crate::storage::{Access, Directory, Place, RealSystem, System};
@@ -261,10 +261,10 @@ impl Verification {
         counted: &mut Counted,
     ) -> Result<Option<u64>, Error> {
         let limit = durable_limit(&*self.system, &*self.directory)?;
-        let mut batch: Vec<Event> = Vec::new();
-        let mut last_block = None;
+        let mut batch = Batch::default();
+        // Up to this block all are counted.
+        let mut block_end = 0;
         loop {
-            batch.clear();
             let block = segment.place().1;
             let round = segment.read(limit, &mut batch)?;
             if let Some(first) = batch.first() {
@@ -273,8 +273,10 @@ impl Verification {
                 }
                 counted.events += batch.len() as u64;
                 counted.last_event_id = segment.last_given_id();
-                counted.blocks += u64::from(last_block != Some(block));
-                last_block = Some(block);
+                // One that was not read to its end is not passed yet.
+                let end = segment.place().1.max(block + 1);
+                counted.blocks += u64::from(end.saturating_sub(block_end.max(block)));
+                block_end = end;
             } else if round != Round::Went {
                 break;
             }

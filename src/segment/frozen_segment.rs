@@ -4,12 +4,15 @@
 //! makes of a whole segment is one frame, and is only ever streamed.
 
 use std::io;
+use std::sync::Arc;
 
 use crate::format::{
     BLOCK_BYTES, HeaderVerdict, Reason, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, SegmentName, SegmentNameKind,
     is_zero, judge_header,
 };
-use crate::storage::{self, Access, Directory, File, FrozenReader, Place, read_small_frame, sized_frame};
+use crate::storage::{
+    self, Access, Directory, File, FrozenReader, Place, SizedFrame, read_frame, read_small_frame, sized_frame,
+};
 
 use super::error::{Corruption, Error};
 
@@ -22,8 +25,10 @@ pub struct FrozenSegment {
     header: SegmentHeader,
     seal: Seal,
     blocks_given: u32,
-    /// Offsets of the frames of blocks, once they were looked for; empty for a file that is not of that form.
-    frames: Option<Vec<u64>>,
+    /// The header stands in a frame of its own, which is whole.
+    header_framed: bool,
+    /// The frames of blocks, once they were looked for; none for a file that is not of that form.
+    frames: Option<Arc<Frames>>,
 }
 
 /// Blocks in each frame but the last.
@@ -60,7 +65,8 @@ impl FrozenSegment {
         let Some(seal) = header.seal else {
             return Err(place.corrupt(None, 0, Reason::Frozen, "it is not sealed").into());
         };
-        Ok(Self { name, directory: place.path, reader, header, seal, blocks_given: 0, frames: None })
+        let header_framed = after.is_some();
+        Ok(Self { name, directory: place.path, reader, header, seal, blocks_given: 0, header_framed, frames: None })
     }
 
     /// Opens a frozen segment whose header cannot be read, by the sizes of its frames; its header and seal then hold nothing but
@@ -73,7 +79,7 @@ impl FrozenSegment {
         let place = FrozenPlace { path: directory.path().to_path_buf(), name };
         let mut reader = FrozenReader::new(place.open(directory)?);
         let found = frames_of(&reader, None).map_err(|error| place.decode_error(error, 0))?;
-        let (Some(&first), block_count) = (found.offsets.first(), found.blocks) else { return Ok(None) };
+        let (Some((first, _)), block_count) = (found.places.first().copied(), found.blocks) else { return Ok(None) };
         reader.enter_frame(first);
         let seal = Seal {
             block_count,
@@ -84,8 +90,9 @@ impl FrozenSegment {
             last_chained_checksum: 0,
         };
         let header = SegmentHeader { segment_index: index, created_ts_ns: 0, seal: Some(seal) };
-        let frames = Some(found.offsets);
-        Ok(Some(Self { name, directory: place.path, reader, header, seal, blocks_given: 0, frames }))
+        let frames = Some(Arc::new(found));
+        let header_framed = false;
+        Ok(Some(Self { name, directory: place.path, reader, header, seal, blocks_given: 0, header_framed, frames }))
     }
 
     /// Its header.
@@ -107,18 +114,33 @@ impl FrozenSegment {
         place.corrupt(Some(block), crate::format::Geometry::block_offset(block) as u64, reason, "")
     }
 
-    /// Frames that can be entered: frame n begins with block n * 64. 0 for a file of one frame, and from where a file stops to
-    /// have the form that walrec writes. Nothing is decoded.
+    /// Whether reading may take one frame after another. Else it must go through the bytes behind the header, to see what is wrong there.
+    #[must_use]
+    pub fn is_framed(&self) -> bool {
+        self.header_framed
+    }
+
+    /// The frames of blocks, as far as the file has the form that walrec writes; none for a file of one frame. Nothing is decoded.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn frames(&mut self) -> Result<Arc<Frames>, Error> {
+        if let Some(frames) = &self.frames {
+            return Ok(Arc::clone(frames));
+        }
+        let place = FrozenPlace { path: self.directory.clone(), name: self.name };
+        let found = frames_of(&self.reader, Some(self.seal.block_count));
+        let found = Arc::new(found.map_err(|error| place.decode_error(error, 0))?);
+        self.frames = Some(Arc::clone(&found));
+        Ok(found)
+    }
+
+    /// Frames that can be entered: frame n begins with block n * 64.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn frame_count(&mut self) -> Result<u32, Error> {
-        if self.frames.is_none() {
-            let place = FrozenPlace { path: self.directory.clone(), name: self.name };
-            let frames = frames_of(&self.reader, Some(self.seal.block_count));
-            self.frames = Some(frames.map_err(|error| place.decode_error(error, 0))?.offsets);
-        }
-        Ok(self.frames.as_ref().map_or(0, |frames| u32::try_from(frames.len()).unwrap_or(0)))
+        Ok(u32::try_from(self.frames()?.places.len()).unwrap_or(0))
     }
 
     /// Goes to the first block of `frame`, forwards or back; gives that block's index. `None`: no such frame.
@@ -126,14 +148,24 @@ impl FrozenSegment {
     /// # Errors
     /// [`Error::Io`].
     pub fn enter_frame(&mut self, frame: u32) -> Result<Option<u32>, Error> {
-        if frame >= self.frame_count()? {
-            return Ok(None);
-        }
-        let offset = self.frames.as_ref().and_then(|frames| frames.get(frame as usize)).copied();
-        let Some(offset) = offset else { return Ok(None) };
-        self.reader.enter_frame(offset);
+        let frames = self.frames()?;
+        let Some((offset, _)) = frames.places.get(frame as usize) else { return Ok(None) };
+        self.reader.enter_frame(*offset);
         self.blocks_given = frame * BLOCKS_PER_FRAME;
         Ok(Some(self.blocks_given))
+    }
+
+    /// Goes to what follows the frames of blocks, where that begins.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn enter_rest(&mut self) -> Result<(), Error> {
+        let frames = self.frames()?;
+        if let Some((_, last)) = frames.places.last() {
+            self.reader.enter_frame(last.end);
+            self.blocks_given = frames.blocks;
+        }
+        Ok(())
     }
 
     /// Decodes the next block into `block`; `false` after the last one, when the rest of the file has been judged too.
@@ -174,40 +206,70 @@ impl FrozenSegment {
     }
 }
 
-/// The frames of blocks.
-struct Frames {
-    offsets: Vec<u64>,
+/// The frames of blocks of one file: 64 blocks each, the last fewer.
+#[derive(Debug)]
+pub struct Frames {
+    file: Option<Arc<dyn File>>,
+    file_bytes: u64,
+    /// Each with its offset.
+    places: Vec<(u64, SizedFrame)>,
     blocks: u32,
+}
+
+impl Frames {
+    /// Blocks in all of them.
+    #[must_use]
+    pub fn blocks(&self) -> u32 {
+        self.blocks
+    }
+
+    /// Whether the file ends with the last of them.
+    #[must_use]
+    pub fn end_the_file(&self) -> bool {
+        self.places.last().is_some_and(|(_, last)| last.end == self.file_bytes)
+    }
+
+    /// Decodes `frame` into `content`, which has the length of its blocks; `packed` holds the file's bytes meanwhile. `false` when that
+    /// frame is not just as walrec writes it: reading on from there, block by block, says why.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn decode(&self, frame: u32, packed: &mut Vec<u8>, content: &mut [u8]) -> io::Result<bool> {
+        match (&self.file, self.places.get(frame as usize)) {
+            (Some(file), Some(&(offset, sized))) => read_frame(&**file, offset, sized, packed, content),
+            _ => Ok(false),
+        }
+    }
 }
 
 /// Where the frames of blocks begin, as far as the file has the form that walrec writes. Without a block count the first shorter
 /// frame is the last.
 fn frames_of(reader: &FrozenReader, block_count: Option<u32>) -> io::Result<Frames> {
-    let mut frames = Frames { offsets: Vec::new(), blocks: 0 };
-    let Some(file) = reader.file() else { return Ok(frames) };
-    let file_bytes = file.attributes()?.bytes;
-    let Some(header) = sized_frame(file, file_bytes, 0)? else { return Ok(frames) };
+    let mut found = Frames { file: reader.file().cloned(), file_bytes: 0, places: Vec::new(), blocks: 0 };
+    let Some(file) = reader.file() else { return Ok(found) };
+    found.file_bytes = file.attributes()?.bytes;
+    let Some(header) = sized_frame(&**file, found.file_bytes, 0)? else { return Ok(found) };
     if header.content_bytes != SEGMENT_HEADER_BYTES as u64 {
-        return Ok(frames);
+        return Ok(found);
     }
     let mut offset = header.end;
     let most = block_count.unwrap_or(crate::format::MAX_BLOCKS_READ);
-    while frames.blocks < most {
-        let Some(frame) = sized_frame(file, file_bytes, offset)? else { break };
+    while found.blocks < most {
+        let Some(frame) = sized_frame(&**file, found.file_bytes, offset)? else { break };
         let blocks = u32::try_from(frame.content_bytes / BLOCK_BYTES as u64).unwrap_or(u32::MAX);
         let whole = frame.content_bytes.is_multiple_of(BLOCK_BYTES as u64);
-        let expected = BLOCKS_PER_FRAME.min(most - frames.blocks);
+        let expected = BLOCKS_PER_FRAME.min(most - found.blocks);
         if !whole || blocks == 0 || blocks > expected || (block_count.is_some() && blocks != expected) {
             break;
         }
-        frames.offsets.push(offset);
-        frames.blocks += blocks;
+        found.places.push((offset, frame));
+        found.blocks += blocks;
         offset = frame.end;
         if blocks < BLOCKS_PER_FRAME {
             break;
         }
     }
-    Ok(frames)
+    Ok(found)
 }
 
 struct FrozenPlace {

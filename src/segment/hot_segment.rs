@@ -1,6 +1,7 @@
 //! A `.wal` file, opened to be read.
 
 use std::io;
+use std::sync::Arc;
 
 use crate::format::{
     Geometry, HeaderVerdict, Reason, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName, SegmentNameKind, judge_header,
@@ -24,7 +25,7 @@ pub struct HotSegment {
     /// The file's name.
     pub name: SegmentName,
     /// The file.
-    pub file: Box<dyn File>,
+    pub file: Arc<dyn File>,
     /// Its shape, by the file's size.
     pub geometry: Geometry,
     /// Its header.
@@ -70,7 +71,7 @@ impl HotSegment {
         if header.seal.is_some_and(|seal| seal.block_count > geometry.num_blocks()) {
             return Err(corrupt(Reason::SealedCounts, "more blocks than the file holds".into()).into());
         }
-        Ok(Self { name, file, geometry, header })
+        Ok(Self { name, file: file.into(), geometry, header })
     }
 
     /// Whether it is sealed.

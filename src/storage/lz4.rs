@@ -5,6 +5,7 @@
 //! looked after here, and nothing is ever allocated by a size the file claims.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use lz4_flex::frame::FrameDecoder;
 use xxhash_rust::xxh32::xxh32;
@@ -34,8 +35,8 @@ impl std::fmt::Debug for FrozenReader {
 impl FrozenReader {
     /// Reads `file` from its start.
     #[must_use]
-    pub fn new(file: Box<dyn File>) -> Self {
-        Self { decoder: FrameDecoder::new(FileStream::new(Some(file), Box::default(), 0)), shape: None }
+    pub fn new(file: impl Into<Arc<dyn File>>) -> Self {
+        Self { decoder: FrameDecoder::new(FileStream::new(Some(file.into()), Box::default(), 0)), shape: None }
     }
 
     /// Goes on at `offset` of the file, where a frame begins.
@@ -60,8 +61,8 @@ impl FrozenReader {
 
     /// The file, to look at its structure; `None` between two files.
     #[must_use]
-    pub fn file(&self) -> Option<&dyn File> {
-        self.decoder.get_ref().file.as_deref()
+    pub fn file(&self) -> Option<&Arc<dyn File>> {
+        self.decoder.get_ref().file.as_ref()
     }
 
     /// Whether the last bytes given were the end of a frame: only then [`Self::restart`] may follow.
@@ -71,12 +72,12 @@ impl FrozenReader {
     }
 
     /// Reads `file` from its start, with the buffers that are there.
-    pub fn restart(&mut self, file: Box<dyn File>) {
+    pub fn restart(&mut self, file: impl Into<Arc<dyn File>>) {
         let stream = self.decoder.get_mut();
         if stream.buffer.len() < READ_BYTES {
             stream.buffer = Box::default();
         }
-        (stream.file, stream.offset, stream.begin, stream.end) = (Some(file), 0, 0, 0);
+        (stream.file, stream.offset, stream.begin, stream.end) = (Some(file.into()), 0, 0, 0);
     }
 
     /// Closes the file and keeps the buffers; [`Self::restart`] gives it another one.
@@ -115,7 +116,7 @@ fn about_the_data(error: io::Error) -> io::Error {
 /// A file as a stream that knows whether it stands between two frames.
 struct FileStream {
     /// `None` between two files.
-    file: Option<Box<dyn File>>,
+    file: Option<Arc<dyn File>>,
     offset: u64,
     /// Empty before the first read.
     buffer: Box<[u8]>,
@@ -125,7 +126,7 @@ struct FileStream {
 }
 
 impl FileStream {
-    fn new(file: Option<Box<dyn File>>, buffer: Box<[u8]>, offset: u64) -> Self {
+    fn new(file: Option<Arc<dyn File>>, buffer: Box<[u8]>, offset: u64) -> Self {
         Self { file, offset, buffer, begin: 0, end: 0, frame: FrameWalk::Between }
     }
 
@@ -209,23 +210,58 @@ const SMALL_FRAME_BYTES: usize = 512;
 pub fn read_small_frame(file: &dyn File, content: &mut [u8]) -> io::Result<Option<u64>> {
     let mut bytes = [0; SMALL_FRAME_BYTES];
     let read = file.read_up_to(&mut bytes, 0)?;
-    let decoded = bytes[..read].split_first_chunk().and_then(|(head, _)| {
-        let parsed = FrameHead::parse(head).filter(|head| head.flags == WRITTEN_FLAGS)?;
-        let frame = parsed.frame_at(0);
-        let end = usize::try_from(frame.end).ok().filter(|&end| end <= read)?;
-        let sound = frame.content_bytes == content.len() as u64 && head[14] == xxh32(&head[4..14], 0).to_le_bytes()[1];
-        let (block, rest) = bytes[HEAD_BYTES..end].split_at_checked(parsed.block_bytes as usize).filter(|_| sound)?;
-        if parsed.stored {
-            (block.len() == content.len()).then(|| content.copy_from_slice(block))?;
-        } else {
-            let length = lz4_flex::block::decompress_into(block, content).ok()?;
-            (length == content.len()).then_some(())?;
-        }
-        (u32_at(rest, 0) == 0 && u32_at(rest, 4) == xxh32(content, 0)).then_some(frame.end)
-    });
-    Ok(decoded)
+    Ok(decode_frame(&bytes[..read], content).map(|end| end as u64))
 }
 
+/// Decodes the frame at `offset` of the file into `content`, whose length it must say it has. `packed` holds what lies in the file.
+/// `false` for a frame that the freezer does not write, damage included: the stream's decoder judges that.
+///
+/// # Errors
+/// The file's.
+pub fn read_frame(
+    file: &dyn File,
+    offset: u64,
+    frame: SizedFrame,
+    packed: &mut Vec<u8>,
+    content: &mut [u8],
+) -> io::Result<bool> {
+    let bytes = usize::try_from(frame.end.saturating_sub(offset)).unwrap_or(usize::MAX);
+    // What would be larger packed is stored as it is.
+    if bytes > HEAD_BYTES + content.len() + AFTER_BLOCK_BYTES {
+        return Ok(false);
+    }
+    if packed.len() < bytes {
+        packed.resize(bytes, 0);
+    }
+    let packed = &mut packed[..bytes];
+    Ok(file.read_up_to(packed, offset)? == bytes && decode_frame(packed, content) == Some(bytes))
+}
+
+/// Decodes the frame at the front of `bytes`, of the form that the freezer writes; gives the number of its bytes.
+fn decode_frame(bytes: &[u8], content: &mut [u8]) -> Option<usize> {
+    let (head, _) = bytes.split_first_chunk()?;
+    let parsed = FrameHead::parse(head).filter(|head| head.flags == WRITTEN_FLAGS)?;
+    let frame = parsed.frame_at(0);
+    let end = usize::try_from(frame.end).ok().filter(|&end| end <= bytes.len())?;
+    let most = match head[5] {
+        descriptor @ (0x40 | 0x50 | 0x60 | 0x70) => 1_usize << (8 + (descriptor >> 4) * 2),
+        _ => 0,
+    };
+    let sound = frame.content_bytes == content.len() as u64
+        && content.len() <= most
+        && head[14] == xxh32(&head[4..14], 0).to_le_bytes()[1];
+    let (block, rest) = bytes[HEAD_BYTES..end].split_at_checked(parsed.block_bytes as usize).filter(|_| sound)?;
+    if parsed.stored {
+        (block.len() == content.len()).then(|| content.copy_from_slice(block))?;
+    } else {
+        let length = lz4_flex::block::decompress_into(block, content).ok()?;
+        (length == content.len()).then_some(())?;
+    }
+    (u32_at(rest, 0) == 0 && u32_at(rest, 4) == xxh32(content, 0)).then_some(end)
+}
+
+/// End mark and content checksum.
+const AFTER_BLOCK_BYTES: usize = 4 + 4;
 /// Magic, flags, block descriptor, content size, header checksum, size of the first LZ4 block.
 const HEAD_BYTES: usize = 4 + 1 + 1 + 8 + 1 + 4;
 const MAGIC: u32 = 0x184d_2204;

@@ -164,11 +164,11 @@ macro_rules! each_reader_timing {
         $then! { [$($with)*]
             Open open "reader_open_seconds" "" "The log opened, and the way to the first event";
             OpenSegment open_segment "reader_segment_open_seconds" "" "One segment opened and its header judged";
-            Verify verify "reader_block_verify_seconds" "" "One block judged, 1 in 16 of those read";
+            Verify verify "reader_block_verify_seconds" "" "One block judged: 1 in 16 of those judged alone, the mean of those judged together";
             Seek seek "reader_seek_seconds" "" "One seek, by id or by time";
             Next next "reader_next_seconds" "" "One call in 4 of those that go for more events, over a block or more";
-            Preload preload "reader_preload_seconds" "" "One segment read ahead to its end, on its own thread";
-            PreloadWait preload_wait "reader_preload_wait_seconds" "" "The reader waiting for events that are read ahead";
+            Preload preload "reader_preload_seconds" "" "One piece of a segment read and judged ahead";
+            PreloadWait preload_wait "reader_preload_wait_seconds" "" "The reader waiting for a piece that is being read ahead";
         }
     };
 }
@@ -182,7 +182,7 @@ macro_rules! each_reader_count {
             Blocks blocks "reader_blocks_verified_total" "" "Blocks that hold, read to their end";
             SegmentsHot segments_hot "reader_segments_total" "form=\"hot\"" "Segments that reading came to, by the form that was read";
             SegmentsFrozen segments_frozen "reader_segments_total" "form=\"frozen\"" "";
-            SegmentsPreloaded segments_preloaded "reader_segments_preloaded_total" "" "Of those, the ones that were read ahead";
+            SegmentsPreloaded segments_preloaded "reader_segments_preloaded_total" "" "Of those, the ones of which pieces were read ahead";
             FormSwitches form_switches "reader_form_switches_total" "" "Damaged .wal that were left for their .wal.lz4";
             Gaps gaps "reader_gaps_total" "" "Ranges passed over: recorded as lost, or damaged and passed with SALVAGE";
         }

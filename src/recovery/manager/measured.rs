@@ -14,8 +14,7 @@ impl Manager {
     #[must_use]
     pub fn telemetry(&self) -> crate::telemetry::ReaderSnapshot {
         let mut snapshot = self.telemetry.snapshot();
-        let given = (self.batched + self.next as u64).saturating_sub(self.passed_over);
-        snapshot.set_count(ReaderCount::Events, given);
+        snapshot.set_count(ReaderCount::Events, self.given);
         let passed = self.segment.as_ref().map_or(0, SegmentReader::passed);
         snapshot.set_count(ReaderCount::Blocks, snapshot.count(ReaderCount::Blocks) + passed);
         snapshot
