@@ -37,7 +37,7 @@ SEED ?=
 MESSAGES ?=
 PREEMPTIONS ?= 3
 
-.PHONY: help run tools test check header bench bench-report bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk fuzz disks
+.PHONY: help run tools test check header bench bench-insn bench-report bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk fuzz disks
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -135,6 +135,12 @@ bench: compilers library ## what an append costs, with its targets (QUICK=1: sho
 bench-report: ## what the benchmarks measured (target/bench/*.json), as sections of docs/PERFORMANCE.md and plots in docs/plots
 	@command -v python3 >/dev/null || { echo "make: bench-report needs python3 (nothing but its standard library)" >&2; exit 1; }
 	python3 benches/report.py
+
+bench-insn: tools compilers library ## instructions of the hot and cold paths, by callgrind, beside the record (RECORD=1 writes it)
+	@mkdir -p $(TARGET)/benches-c
+	$(CC) $(CFLAGS) -D_GNU_SOURCE benches/instructions.c benches/append/measure.c -o $(TARGET)/benches-c/instructions $(LINK)
+	$(CARGO) build --release --locked --example instructions
+	CC=$(CC) benches/instructions.sh $(TARGET)/benches-c/instructions $(RELEASE)/examples/instructions $(TARGET)/bench/insn $(if $(RECORD),record)
 
 bench-telemetry: compilers library ## what telemetry costs an append and a replay: two builds of the library, in turns
 	@mkdir -p $(TARGET)/benches-c
