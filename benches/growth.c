@@ -8,20 +8,15 @@
  */
 #include "append/bench.h"
 
-#include <ftw.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define MOST_POINTS 8u
-
-struct bench bench;
-static int full;
 
 struct series {
     const char *id, *what, *of, *unit;
@@ -63,17 +58,9 @@ static void tell(const struct series *series)
     printf("%s: %u sizes\n", series->id, series->n);
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-    (void)st;
-    (void)kind;
-    (void)ftw;
-    return remove(path);
-}
-
 static void remove_log(const char *name)
 {
-    nftw(place_of(name), remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    remove_tree(place_of(name));
 }
 
 /* Kept whole, in segments of so many blocks. */
@@ -123,7 +110,7 @@ static void segments(void)
     struct series opens = {"open.segments", "open after a clean close, median", "segments", "ms", {0}, {0}, {0}, 0};
     struct series seeks = {"seek.segments", "reader opened in the middle, and one event", "segments", "ms", {0}, {0}, {0}, 0};
     walrec_config_t config = config_of(16, 6);
-    unsigned most = bench.quick ? 40 : full ? 10000 : 1000, n = 0, size, i;
+    unsigned most = bench.quick ? 40 : bench.full ? 10000 : 1000, n = 0, size, i;
     walrec_t *log = open_log("segments", &config);
     for (size = 10; size <= most; size *= bench.quick ? 2 : 10) {
         double times[5], seek[5];
@@ -168,8 +155,8 @@ static void events(void)
     struct series writes = {"append.events", "append and sync, an event", "events", "ns", {0}, {0}, {0}, 0};
     struct series reads = {"replay.events", "replay, an event", "events", "ns", {0}, {0}, {0}, 0};
     walrec_config_t config = config_of(0, 0);
-    double most = bench.quick ? 4e5 : full ? 1e8 : 1.6e7, size, least = bench.quick ? 1e5 : 1e6;
-    for (size = least; size <= most; size *= full ? 10 : 4) {
+    double most = bench.quick ? 4e5 : bench.full ? 1e8 : 1.6e7, size, least = bench.quick ? 1e5 : 1e6;
+    for (size = least; size <= most; size *= bench.full ? 10 : 4) {
         walrec_t *log = open_log("events", &config);
         uint64_t begin = now_ns();
         double spent;
@@ -193,7 +180,7 @@ static void blocks(void)
     struct series opens = {"open.blocks", "open of a new log", "blocks", "ms", {0}, {0}, {0}, 0};
     struct series appends = {"append.blocks", "append into a free pool, an event", "blocks", "ns", {0}, {0}, {0}, 0};
     struct series kills = {"killed.blocks", "open after kill -9, three quarters of a segment there", "blocks", "ms", {0}, {0}, {0}, 0};
-    unsigned most = bench.quick ? 64 : full ? 131072 : 4096, size;
+    unsigned most = bench.quick ? 64 : bench.full ? 131072 : 4096, size;
     for (size = 16; size <= most; size *= bench.quick ? 2 : 8) {
         walrec_config_t config = config_of(size, 3);
         /* Less than a segment: only one may be there yet. */
@@ -277,38 +264,12 @@ static void recorders(void)
 
 int main(int argc, char **argv)
 {
-    static char place[3000];
-    const char *json = NULL, *dir = ".";
-    int i;
-    for (i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--quick") == 0)
-            bench.quick = 1;
-        else if (strcmp(argv[i], "--full") == 0)
-            full = 1;
-        else if (strcmp(argv[i], "--json") == 0 && i + 1 < argc)
-            json = argv[++i];
-        else
-            dir = argv[i];
-    }
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    snprintf(place, sizeof place, "%s/walrec-growth-XXXXXX", dir);
-    if (mkdtemp(place) == NULL)
-        fail_system(place);
-    bench.place = place;
-    expect_ok("walrec_config_init", walrec_config_init(&bench.config, sizeof bench.config));
-    calibrate();
-    requests_make();
-    about("walrec", "%s%s", walrec_version_string(), full ? "" : ", not at full size");
+    begin(argc, argv);
+    about("walrec", "%s%s", walrec_version_string(), bench.full ? "" : ", not at full size");
     about("cpus", "%ld online", sysconf(_SC_NPROCESSORS_ONLN));
     segments();
     events();
     blocks();
     recorders();
-    printf("\nwalrec: what things cost as the work grows\n\n");
-    print_rows();
-    if (json != NULL && write_json(json) != 0)
-        fail_system(json);
-    if (nftw(place, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0)
-        perror(place);
-    return 0;
+    return end("what things cost as the work grows");
 }

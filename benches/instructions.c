@@ -10,8 +10,6 @@
 #define EVENTS 400000u
 #define BATCH 64u
 
-struct bench bench;
-
 static walrec_event_t built;
 static walrec_event_t batch[BATCH];
 
