@@ -108,7 +108,7 @@ static inline void histogram_add(struct histogram *histogram, uint64_t value)
 
 extern double ticks_per_ns;
 void calibrate(void);
-/* The smallest difference that the timer shows, in nanoseconds. */
+/* The smallest difference between two measurements of nothing, in nanoseconds. */
 double timer_step_ns(void);
 
 static inline uint64_t now_ns(void)

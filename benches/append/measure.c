@@ -71,13 +71,14 @@ void calibrate(void)
 
 double timer_step_ns(void)
 {
-    uint64_t least = UINT64_MAX, last = ticks_now();
+    uint64_t least = UINT64_MAX, last = 0;
     unsigned i;
     for (i = 0; i < 10000; i++) {
-        uint64_t now = ticks_now();
-        if (now != last && now - last < least)
-            least = now - last;
-        last = now;
+        uint64_t begin = ticks_begin(), spent = ticks_end() - begin;
+        uint64_t apart = spent > last ? spent - last : last - spent;
+        if (i > 0 && apart > 0 && apart < least)
+            least = apart;
+        last = spent;
     }
     return (double)least / ticks_per_ns;
 }
