@@ -142,6 +142,18 @@ bench-report: ## what the benchmarks measured (target/bench/*.json), as sections
 	@command -v python3 >/dev/null || { echo "make: bench-report needs python3 (nothing but its standard library)" >&2; exit 1; }
 	python3 benches/report.py
 
+bench-insn: tools compilers library ## instructions of the hot and cold paths, by callgrind, beside the record (RECORD=1 writes it)
+	@mkdir -p $(TARGET)/benches-c
+	$(CC) $(CFLAGS) -D_GNU_SOURCE benches/instructions.c benches/append/measure.c -o $(TARGET)/benches-c/instructions $(LINK)
+	$(CARGO) build --release --locked --example instructions
+	CC=$(CC) benches/instructions.sh $(TARGET)/benches-c/instructions $(RELEASE)/examples/instructions $(TARGET)/bench/insn $(if $(RECORD),record)
+
+.PHONY: bench-growth bench-insn bench-report
+bench-growth: compilers library ## costs over the number of segments, events, blocks, recorders (FULL=1: to the top sizes, 7 GB of stage; QUICK=1)
+	@mkdir -p $(TARGET)/benches-c $(TARGET)/bench
+	$(CC) $(CFLAGS) -D_GNU_SOURCE benches/growth.c benches/append/measure.c -o $(TARGET)/benches-c/growth $(LINK) -lm
+	$(TARGET)/benches-c/growth $(if $(QUICK),--quick) $(if $(FULL),--full) --json $(TARGET)/bench/growth.json $(TARGET)
+
 bench-telemetry: compilers library ## what telemetry costs an append and a replay: two builds of the library, in turns
 	@mkdir -p $(TARGET)/benches-c
 	CARGO_TARGET_DIR=$(CURDIR)/$(TARGET)/without-telemetry $(CARGO) build --release --locked --lib --no-default-features

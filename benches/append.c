@@ -10,7 +10,6 @@
  */
 #include "append/bench.h"
 
-#include <ftw.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,8 +18,6 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
-
-struct bench bench;
 
 /* ---- the machine --------------------------------------------------------- */
 
@@ -151,14 +148,6 @@ static void with_huge_pages(uint64_t paced_events, unsigned rounds, long rest_ms
 
 /* ---- ------------------------------------------------------------------- */
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-    (void)st;
-    (void)kind;
-    (void)ftw;
-    return remove(path);
-}
-
 static void measure(void)
 {
     uint64_t thousand = 1000, at_one_million = bench.quick ? 500 * thousand : 20000 * thousand;
@@ -177,38 +166,14 @@ static void measure(void)
 
 int main(int argc, char **argv)
 {
-    static char place[3000];
-    const char *json = NULL, *dir = ".";
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    int i;
-    for (i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--quick") == 0)
-            bench.quick = 1;
-        else if (strcmp(argv[i], "--json") == 0 && i + 1 < argc)
-            json = argv[++i];
-        else
-            dir = argv[i];
-    }
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    snprintf(place, sizeof place, "%s/walrec-bench-XXXXXX", dir);
-    if (mkdtemp(place) == NULL)
-        fail_system(place);
-    bench.place = place;
-    expect_ok("walrec_config_init", walrec_config_init(&bench.config, sizeof bench.config));
+    begin(argc, argv);
     bench.config.wait_limit_us = 60000000;
     if (cpus >= 2 && pin((int)cpus - 1) == 0) {
         bench.pinned = 1;
         bench.config.cpu_prepare = bench.config.cpu_flush = bench.config.cpu_maintain = bench.config.cpu_meta = 1;
     }
-    calibrate();
-    requests_make();
     about_machine();
     measure();
-    printf("\nwalrec: what an append costs\n\n");
-    print_rows();
-    if (json != NULL && write_json(json) != 0)
-        fail_system(json);
-    if (nftw(place, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0)
-        perror(place);
-    return 0;
+    return end("what an append costs");
 }

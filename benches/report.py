@@ -3,7 +3,7 @@
 
     report.py [--document FILE] [--plots DIRECTORY] [JSON ...]
 
-Each JSON file of target/bench (append, peers, cold; any may be missing) becomes one section between two marker lines of its own; a section
+Each JSON file of target/bench (append, growth, peers, cold; any may be missing) becomes one section between two marker lines of its own; a section
 that is not there yet is put at the end of the document. Everything outside of the markers is left as it is. Curves of append.json become
 SVG files: latency by percentile, both axes so that the tail shows. Nothing but the standard library is needed.
 """
@@ -22,8 +22,9 @@ TITLES = {
     "append": "Append, measured with its targets",
     "peers": "Beside other logs",
     "cold": "Cold paths, measured with their targets",
+    "growth": "As the work grows",
 }
-COMMANDS = {"append": "make bench", "peers": "make bench-peers", "cold": "make bench-cold"}
+COMMANDS = {"append": "make bench", "peers": "make bench-peers", "cold": "make bench-cold", "growth": "make bench-growth"}
 
 
 def number(value):

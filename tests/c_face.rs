@@ -326,41 +326,60 @@ fn linked_statically() {
 
 const ADVICE_BINUTILS: &str = "The tests of the C interface need readelf of binutils, which comes with a compiler.";
 
+/// Compiles a benchmark of several files, runs it briefly and gives the rows of its JSON.
+fn rows_of_benchmark(name: &str, parts: &[&str]) -> Vec<(String, f64)> {
+    let directory = toolchain::project().join("benches");
+    let library = toolchain::library_directory().join("libwalrec.so").display().to_string();
+    let program = toolchain::build_directory().join(format!("bench-{name}"));
+    let more: Vec<String> =
+        parts.iter().map(|part| directory.join("append").join(part).display().to_string()).collect();
+    let (output, rpath) = (program.display().to_string(), toolchain::rpath());
+    let mut arguments = vec!["-D_GNU_SOURCE", "-O2", "-o", &output];
+    arguments.extend(more.iter().map(String::as_str));
+    arguments.extend([&*library, &*rpath, "-pthread", "-lm"]);
+    toolchain::compile("c99", &directory.join(name).with_extension("c"), &arguments);
+
+    let _shared = MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let work = toolchain::fresh_directory(&format!("bench-{name}"), false);
+    let json = work.join("rows.json");
+    let flags = [Path::new("--quick"), Path::new("--json"), &json, &work];
+    let outcome =
+        toolchain::run(&program, &flags, &toolchain::build_directory().join(format!("bench-{name}.out")), LIMIT);
+    assert!(outcome.status.success(), "{}", outcome.text);
+    let text = fs::read_to_string(&json).unwrap_or_else(|error| panic!("{}: {error}", json.display()));
+    assert!(row_values(&text.replace("\"value\"", "\"valeu\"")).is_empty(), "the rows are read");
+    let values = row_values(&text);
+    assert!(values.iter().all(|(_, value)| value.is_finite()), "{values:?}");
+    let _ = fs::remove_dir_all(&work);
+    values
+}
+
+#[track_caller]
+fn assert_rows(values: &[(String, f64)], ids: &[&str]) {
+    for id in ids {
+        assert!(values.iter().any(|(name, _)| name == id), "no row {id} in {values:?}");
+    }
+}
+
 /// The benchmark of the append path runs, and its JSON has every row. No time is asserted.
 #[test]
 fn benchmark_gives_its_rows() {
-    let directory = toolchain::project().join("benches/append");
-    let library = toolchain::library_directory().join("libwalrec.so").display().to_string();
-    let program = toolchain::build_directory().join("bench-append");
-    let more = ["measure.c", "tight.c", "paced.c", "disk.c"].map(|name| directory.join(name).display().to_string());
-    let output = program.display().to_string();
-    let mut arguments = vec!["-D_GNU_SOURCE", "-O2", "-o", &output, &library];
-    let rpath = toolchain::rpath();
-    arguments.extend([&*rpath, "-pthread"]);
-    arguments.extend(more.iter().map(String::as_str));
-    toolchain::compile("c99", &toolchain::project().join("benches/append.c"), &arguments);
-
-    let _shared = MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let work = toolchain::fresh_directory("bench-append", false);
-    let json = work.join("append.json");
-    let flags = [Path::new("--quick"), Path::new("--json"), &json, &work];
-    let outcome = toolchain::run(&program, &flags, &toolchain::build_directory().join("bench-append.out"), LIMIT);
-    assert!(outcome.status.success(), "{}", outcome.text);
-    let text = fs::read_to_string(&json).unwrap_or_else(|error| panic!("{}: {error}", json.display()));
-    let values = row_values(&text);
-    let expected =
-        ["append_to_bare", "inline_to_bare", "inline_to_fill_append", "cached.bare_in_place", "100k.p99.9", "1M.p50"];
-    let more =
-        ["1M.p99.99", "1M.faults", "1M.rotation_max", "1M.lag_p99", "5M.p99", "throughput.ratio", "open.after_kill"];
-    for id in expected.into_iter().chain(more).chain(["memory.beside_stage", "open.from_stage"]) {
-        assert!(values.iter().any(|(name, _)| name == id), "no row {id} in\n{text}");
-    }
-    assert!(values.iter().all(|(_, value)| value.is_finite()), "{values:?}");
+    let values = rows_of_benchmark("append", &["measure.c", "tight.c", "paced.c", "disk.c"]);
+    assert_rows(&values, &["append_to_bare", "inline_to_bare", "inline_to_fill_append", "cached.bare_in_place"]);
+    assert_rows(&values, &["100k.p99.9", "1M.p50", "1M.p99.99", "1M.rotation_max", "1M.lag_p99", "5M.p99"]);
+    assert_rows(&values, &["throughput.ratio", "open.after_kill", "memory.beside_stage"]);
     let value = |id: &str| values.iter().find(|(name, _)| name == id).map(|&(_, value)| value);
     assert_eq!(value("1M.faults"), Some(0.0));
     assert_eq!(value("open.from_stage"), Some(41_000.0), "the killed recorder's events are there");
-    assert!(row_values(&text.replace("\"value\"", "\"valeu\"")).is_empty(), "the rows are read");
-    let _ = fs::remove_dir_all(&work);
+}
+
+#[test]
+fn growth_gives_its_rows() {
+    let values = rows_of_benchmark("growth", &["measure.c"]);
+    let series = ["open.segments", "seek.segments", "append.events", "replay.events", "open.blocks", "append.blocks"];
+    for id in series.into_iter().chain(["killed.blocks", "open.recorders", "append.recorders", "sync.recorders"]) {
+        assert_rows(&values, &[&format!("{id}.exponent")]);
+    }
 }
 
 /// Id and value of each row of the benchmark's JSON; one row stands on a line.
@@ -376,7 +395,7 @@ fn row_values(text: &str) -> Vec<(String, f64)> {
 /// The other benchmarks compile as their comments say; they are run by `make bench-telemetry`.
 #[test]
 fn benchmarks_compile() {
-    for name in ["telemetry", "reader_telemetry"] {
+    for name in ["telemetry", "reader_telemetry", "instructions"] {
         let source = toolchain::project().join("benches").join(name).with_extension("c");
         toolchain::compile("c99", &source, &["-D_GNU_SOURCE", "-O2", "-fsyntax-only"]);
     }

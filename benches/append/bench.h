@@ -17,14 +17,21 @@
 #define SECOND_NS UINT64_C(1000000000)
 #define NO_LIMIT UINT64_MAX
 
-/* Set once, by main. */
+/* Set once, by begin. */
 struct bench {
-    int quick;
+    int quick, full;
+    const char *json;
     int pinned;
     const char *place; /* a directory for logs, removed at the end */
     walrec_config_t config;
 };
 extern struct bench bench;
+/* Reads [--quick | --full] [--json FILE] [DIRECTORY], makes a place for logs in the directory, and gets the timer ready. */
+void begin(int argc, char **argv);
+/* Prints rows and curves, writes the JSON, removes the place; main's result. */
+int end(const char *title);
+/* The directory with all that is in it. */
+void remove_tree(const char *path);
 
 void fail(const char *what, walrec_status_t status) __attribute__((noreturn));
 void fail_system(const char *what) __attribute__((noreturn));
@@ -58,8 +65,6 @@ void row(const char *id, const char *what, double value, const char *unit, const
 static inline enum met met_if(int yes) { return yes ? MET : MISSED; }
 /* `prefix` and `name` put together, kept for good. */
 const char *joined(const char *prefix, const char *name);
-void print_rows(void);
-int write_json(const char *path);
 /* A line about the machine or the run, for the top of the table and for the JSON. */
 void about(const char *key, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -103,7 +108,7 @@ static inline void histogram_add(struct histogram *histogram, uint64_t value)
 
 extern double ticks_per_ns;
 void calibrate(void);
-/* The smallest difference that the timer shows, in nanoseconds. */
+/* The smallest difference between two measurements of nothing, in nanoseconds. */
 double timer_step_ns(void);
 
 static inline uint64_t now_ns(void)

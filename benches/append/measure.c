@@ -3,13 +3,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+struct bench bench;
 double ticks_per_ns;
 struct request requests[REQUESTS];
 const double quantiles[QUANTILES] = {0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 1};
@@ -68,13 +71,14 @@ void calibrate(void)
 
 double timer_step_ns(void)
 {
-    uint64_t least = UINT64_MAX, last = ticks_now();
+    uint64_t least = UINT64_MAX, last = 0;
     unsigned i;
     for (i = 0; i < 10000; i++) {
-        uint64_t now = ticks_now();
-        if (now != last && now - last < least)
-            least = now - last;
-        last = now;
+        uint64_t begin = ticks_begin(), spent = ticks_end() - begin;
+        uint64_t apart = spent > last ? spent - last : last - spent;
+        if (i > 0 && apart > 0 && apart < least)
+            least = apart;
+        last = spent;
     }
     return (double)least / ticks_per_ns;
 }
@@ -249,7 +253,7 @@ void about(const char *key, const char *format, ...)
     va_end(arguments);
 }
 
-void print_rows(void)
+static void print_rows(void)
 {
     static const char *const words[] = {"", "MISSED", "met"};
     size_t i, k;
@@ -283,7 +287,7 @@ static void json_text(FILE *file, const char *text)
     fputc('"', file);
 }
 
-int write_json(const char *path)
+static int write_json(const char *path)
 {
     static const char *const met[] = {"null", "false", "true"};
     FILE *file = fopen(path, "w");
@@ -320,4 +324,55 @@ int write_json(const char *path)
     }
     fprintf(file, "\n  ]\n}\n");
     return fclose(file);
+}
+
+/* ---- begin and end ------------------------------------------------------------ */
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
+{
+    (void)st;
+    (void)kind;
+    (void)ftw;
+    return remove(path);
+}
+
+void remove_tree(const char *path)
+{
+    if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0)
+        perror(path);
+}
+
+void begin(int argc, char **argv)
+{
+    static char place[3000];
+    const char *dir = ".";
+    int i;
+    for (i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--quick") == 0)
+            bench.quick = 1;
+        else if (strcmp(argv[i], "--full") == 0)
+            bench.full = 1;
+        else if (strcmp(argv[i], "--json") == 0 && i + 1 < argc)
+            bench.json = argv[++i];
+        else
+            dir = argv[i];
+    }
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    snprintf(place, sizeof place, "%s/walrec-bench-XXXXXX", dir);
+    if (mkdtemp(place) == NULL)
+        fail_system(place);
+    bench.place = place;
+    expect_ok("walrec_config_init", walrec_config_init(&bench.config, sizeof bench.config));
+    calibrate();
+    requests_make();
+}
+
+int end(const char *title)
+{
+    printf("\nwalrec: %s\n\n", title);
+    print_rows();
+    if (bench.json != NULL && write_json(bench.json) != 0)
+        fail_system(bench.json);
+    remove_tree(bench.place);
+    return 0;
 }

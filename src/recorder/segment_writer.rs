@@ -8,32 +8,31 @@
 //! event that was not yet appended; after the count it is. Nothing is half recorded.
 #![allow(unsafe_code, reason = "the hot path works on mapped memory through raw pointers")]
 
+mod waiting;
+
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
-use super::config::FullPolicy;
 use super::error::AppendError;
 use super::lifecycle::{ActiveSegment, PreparedSegment, Progress, SlotNumber};
 use super::shared::{Cursor, Shared, this_thread};
-use crate::format::{EVENT_BYTES, EVENTS_PER_BLOCK, Event, Geometry};
+use crate::format::{BLOCK_BYTES, BLOCK_HEADER_BYTES, EVENT_BYTES, EVENTS_PER_BLOCK, Event, Geometry};
 use crate::sync::{Current, publish};
 use crate::telemetry::{Consumer, Count, Moment, Producer, Sampler, Timing};
 
 /// How far ahead of the cursor lines are fetched for writing, in events: 2 KiB.
 const PREFETCH_EVENTS: usize = 32;
 const WORDS: usize = EVENT_BYTES / 8;
-/// Spins between two looks at the clock.
-const SPINS_PER_LOOK: u32 = 64;
 
 /// Where the append thread stands.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     slot: SlotNumber,
-    block: u32,
     /// Address after the block's last event.
     block_end: usize,
+    /// Address after the segment's last block.
+    segment_end: usize,
 }
 
 /// The append thread's handle. All methods belong to one thread at a time.
@@ -310,8 +309,14 @@ impl SegmentWriter {
     fn check_state(&self) -> Result<(), AppendError> {
         self.check_usable()?;
         let this = this_thread();
-        let bound = self.shared.append_thread.compare_exchange(0, this, Ordering::AcqRel, Ordering::Acquire);
-        if bound.is_err_and(|bound| bound != this) { Err(AppendError::Thread) } else { Ok(()) }
+        let word = &self.shared.append_thread;
+        let bound = match word.load(Ordering::Acquire) {
+            0 => {
+                word.compare_exchange(0, this, Ordering::AcqRel, Ordering::Acquire).map_or_else(|bound| bound, |_| this)
+            }
+            bound => bound,
+        };
+        if bound == this { Ok(()) } else { Err(AppendError::Thread) }
     }
 
     fn check_id(&self, event_id: u64) -> Result<(), AppendError> {
@@ -332,12 +337,25 @@ impl SegmentWriter {
         if next.addr() < place.block_end {
             return self.raise_end();
         }
-        if place.block + 1 < self.shared.geometry.num_blocks() {
-            self.enter(place.slot, (place.block + 1) * EVENTS_PER_BLOCK);
+        if place.block_end < place.segment_end {
+            self.enter_next_block(place, next);
         } else {
             self.rotate_segment()?;
         }
         self.raise_end()
+    }
+
+    /// Puts the cursor from the end of a block, which `next` is, on the next one of the same segment. By addresses alone: what the slot
+    /// says of itself lies in lines that this thread has not seen for a while.
+    fn enter_next_block(&mut self, place: Place, next: *mut Event) {
+        let first = next.wrapping_byte_add(BLOCK_HEADER_BYTES);
+        self.sampler.enter(next.addr(), first.addr());
+        self.place = Some(Place { block_end: place.block_end + BLOCK_BYTES, ..place });
+        // SAFETY: as in `next`; `published` stays.
+        unsafe {
+            (*self.cursor.as_ptr()).next = first;
+            (*self.cursor.as_ptr()).reserved = std::ptr::null_mut();
+        }
     }
 
     /// Allows stores up to the block's end again, unless someone has dropped it for a reason.
@@ -359,7 +377,8 @@ impl SegmentWriter {
         // SAFETY: as in `next`.
         let left = unsafe { (*self.cursor.as_ptr()).next }.addr();
         self.sampler.enter(left, image.addr() + Geometry::event_offset(event_slot));
-        self.place = Some(Place { slot, block, block_end });
+        let segment_end = image.addr() + Geometry::block_offset(self.shared.geometry.num_blocks());
+        self.place = Some(Place { slot, block_end, segment_end });
         // SAFETY: as in `next`; the slot is inside the image.
         unsafe {
             let cursor = self.cursor.as_ptr();
@@ -417,37 +436,6 @@ impl SegmentWriter {
             (*self.cursor.as_ptr()).next = next.cast();
         }
         Ok(())
-    }
-
-    fn take_prepared(&mut self) -> Result<PreparedSegment, AppendError> {
-        if let Some(prepared) = self.prepared.pop() {
-            return Ok(prepared);
-        }
-        if let FullPolicy::Wait { limit_us } = self.shared.config.full_policy {
-            let begin = Moment::now();
-            let waited = self.wait_for_prepared(Duration::from_micros(limit_us.into()));
-            self.shared.telemetry.record_since(Timing::PreparedWait, begin);
-            if let Some(prepared) = waited? {
-                return Ok(prepared);
-            }
-        }
-        let full = self.shared.no_space.load(Ordering::Acquire) != 0;
-        self.shared.telemetry.count(if full { Count::NoSpace } else { Count::Backpressure }, 1);
-        Err(if full { AppendError::NoSpace } else { AppendError::Backpressure })
-    }
-
-    fn wait_for_prepared(&mut self, limit: Duration) -> Result<Option<PreparedSegment>, AppendError> {
-        let begin = Instant::now();
-        while begin.elapsed() < limit {
-            for _ in 0..SPINS_PER_LOOK {
-                if let Some(prepared) = self.prepared.pop() {
-                    return Ok(Some(prepared));
-                }
-                std::hint::spin_loop();
-            }
-            self.check_usable()?;
-        }
-        Ok(None)
     }
 
     /// The moment at which the append at `next` begins, when it is to be timed. The next one is chosen, and stores go on to there.

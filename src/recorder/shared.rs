@@ -83,7 +83,8 @@ pub(crate) struct Shared {
     notices: Notices,
     /// The active segment and its slot.
     active: Current,
-    gate: Gate,
+    /// The append thread looks at it in each block: on a line that is not stored to.
+    gate: CachePadded<Gate>,
     cause: Mutex<Option<String>>,
     /// The flusher writes or syncs: other writing can wait. A hint.
     flushing: CachePadded<AtomicBool>,
@@ -97,7 +98,7 @@ pub(crate) struct Shared {
     oldest_hot: AtomicU32,
     most_hot: AtomicU32,
     /// `pthread_self` of the append thread, 0 until it first calls.
-    pub(crate) append_thread: AtomicUsize,
+    pub(crate) append_thread: CachePadded<AtomicUsize>,
 }
 
 // SAFETY: the raw pointers are inside the cursor page, which belongs to this object; the fields that are not atomics are
@@ -134,7 +135,7 @@ impl Shared {
             durable: Watermark::new(parts.durable.last_event_id),
             notices: Notices::default(),
             active: Current::default(),
-            gate: Gate::default(),
+            gate: CachePadded::default(),
             cause: Mutex::new(None),
             flushing: CachePadded::default(),
             no_space: AtomicU32::new(0),
@@ -142,7 +143,7 @@ impl Shared {
             retention_floor,
             oldest_hot: AtomicU32::new(0),
             most_hot: AtomicU32::new(u32::MAX),
-            append_thread: AtomicUsize::new(0),
+            append_thread: CachePadded::default(),
         };
         shared.meta.update(parts.durable);
         shared.cursor_atomics().2.store(parts.durable.last_event_id, Ordering::Release);

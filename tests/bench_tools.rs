@@ -1,5 +1,6 @@
-//! `benches/report.py`: what benchmarks measured becomes a section between its markers, the rest of the document stays as it is, and the plots
-//! are XML. Its input here is made up.
+//! What stands behind the benchmarks. `benches/report.py`: what was measured becomes a section between its markers, the rest of the document
+//! stays as it is, and the plots are XML. `benches/instructions.sh`: more instructions than recorded are an error, with the same compilers.
+//! Their input here is made up.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ const DOCUMENT: &str = "# Performance\n\nBy hand.\n\n<!-- bench-report: append -
 fn python() -> bool {
     let found = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
     if !found {
-        eprintln!("SKIP bench_report: NOT run, there is no python3 here");
+        eprintln!("SKIP report.py: NOT run, there is no python3 here");
     }
     found
 }
@@ -117,4 +118,38 @@ fn plots_are_xml_on_a_scale_of_decades() {
 /// The y of "x,y".
 fn height(point: &str) -> f64 {
     point.split(',').nth(1).and_then(|y| y.parse().ok()).expect("a point")
+}
+
+/// Runs a copy of `instructions.sh` beside a record, with a valgrind that counts 400,000 instructions whatever it runs: one for each event of the
+/// hot path. Gives its exit code and what it printed.
+fn counted(directory: &Path, record: &str) -> (Option<i32>, String) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let script = directory.join("instructions.sh");
+    fs::copy(root().join("benches/instructions.sh"), &script).expect("the script is there");
+    fs::write(directory.join("instructions.txt"), record).expect("a file");
+    let valgrind = directory.join("valgrind");
+    fs::write(&valgrind, "#!/bin/sh\necho '==1== Collected : 400000' >&2\n").expect("a file");
+    fs::set_permissions(&valgrind, fs::Permissions::from_mode(0o755)).expect("permissions");
+    let path = format!("{}:{}", directory.display(), std::env::var("PATH").expect("a PATH"));
+    let mut command = Command::new("bash");
+    command.arg(&script).args(["true", "true"]).arg(directory.join("work")).env("PATH", path).env("CC", "echo");
+    let output = command.output().expect("bash runs");
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr),
+    )
+}
+
+#[test]
+fn more_instructions_than_recorded_are_an_error() {
+    let directory = fresh("bench-instructions");
+    let rustc = Command::new("rustc").arg("--version").output().expect("rustc runs");
+    let versions = format!("# {}; --version\n", String::from_utf8_lossy(&rustc.stdout).trim());
+    for (code, record) in [(0, "append_library 1.00\n"), (0, "append_library 0.985\n"), (1, "append_library 0.97\n")] {
+        let (ended, text) = counted(&directory, &format!("{versions}{record}"));
+        assert_eq!(ended, Some(code), "{record}{text}");
+        assert_eq!(text.contains("MORE than 2 %"), code != 0, "{text}");
+    }
+    let (ended, text) = counted(&directory, "# another rustc\nappend_library 0.5\n");
+    assert!(ended == Some(0) && text.contains("nothing is compared"), "{text}");
 }
