@@ -11,7 +11,7 @@
 struct fault_words {
     uint64_t fired;          /* calls that met the fault */
     uint64_t disarmed;       /* the program has seen enough: no fault from here on */
-    uint64_t changed_before; /* calls that change something and had passed when the fault came first */
+    uint64_t changed_before; /* calls that change something and had passed when the fault came last */
 };
 
 /* The page; NULL without the variable. */

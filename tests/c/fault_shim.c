@@ -189,8 +189,8 @@ static enum what meet(const char *call, const char *name, int changes)
         int most = fault.error == EINTR ? fired < MOST_INTERRUPTIONS : 1;
         if (here || (fired > 0 && fault.ever && most)) {
             what = fault.error != 0 ? FAILS : fault.what[0] == 'S' ? SHORT : fault.what[0] == 'L' ? LIES : KILLED;
-            if (fired++ == 0)
-                words->changed_before = changed;
+            fired++;
+            words->changed_before = changed;
             words->fired = fired;
         }
     }

@@ -121,6 +121,8 @@ fn is_named(case: &Case, text: &str) -> bool {
     let name = case.site.name.rsplit('/').next().unwrap_or_default();
     // A stage's own name is not the one it has here.
     let name = if name == "stage" { "walrec-" } else { name };
+    // Where the log's own directory is made, its name is told.
+    let name = if name == "." { "/log" } else { name };
     let directory = case.site.name.split('/').next().unwrap_or_default();
     let is_there =
         |line: &str| case.when == When::Ever || line.contains(name) || line.contains(&format!("/{directory}:"));

@@ -267,7 +267,7 @@ impl Repair<'_> {
     fn mend(&mut self, segment: &Surveyed, link: Option<u64>) -> Result<(Option<Resumed>, u64), Error> {
         let name = SegmentName::new(segment.index, SegmentNameKind::Hot).to_string();
         if segment.cut {
-            self.report_cut(segment, &name);
+            self.report_cut(segment, &name)?;
         }
         let path = self.directory().path();
         let file = self.directory().open_file(&name, Access::WriteDirect).at("open", path, &name)?;
@@ -311,7 +311,7 @@ impl Repair<'_> {
         Ok((Some(Resumed { file, header, progress, previous_last_event_id }), rebuilt.end_chain))
     }
 
-    fn report_cut(&mut self, segment: &Surveyed, name: &str) {
+    fn report_cut(&mut self, segment: &Surveyed, name: &str) -> Result<(), Error> {
         let end = Geometry::end_offset(segment.slots);
         self.report.flags |= OpenFlags::CUT;
         self.report.cut_segment = segment.index;
@@ -326,8 +326,13 @@ impl Repair<'_> {
         );
         self.note(LogLevel::Warning, &text);
         if let Err(error) = self.copy_aside(segment, name, end) {
+            // The copy can be done without, but the system tells of a failed sync of the log's directory once only.
+            if error.operation == "sync directory" && error.path == self.directory().path() {
+                return Err(error.into());
+            }
             self.note(LogLevel::Warning, &format!("the cut bytes stay in the segment; no copy was made: {error}"));
         }
+        Ok(())
     }
 
     /// Copies the bytes of a cut into the quarantine. They stay where they are in any case.
