@@ -114,9 +114,12 @@ impl Manager {
         self.batch.clear();
     }
 
-    fn go_on_in(&mut self, segment: Option<SegmentReader>) {
-        if let Some(segment) = &segment {
+    fn go_on_in(&mut self, mut segment: Option<SegmentReader>) {
+        if let Some(segment) = &mut segment {
             segment.count_entered();
+            if let Some(before) = &mut self.segment {
+                segment.take_buffers(before);
+            }
         }
         self.segment = segment;
         self.read_ahead();
@@ -314,10 +317,30 @@ impl Manager {
         }
     }
 
+    /// Enters the segment after `index` by the names seen last: to list them all for each segment takes longer the more there are. Not
+    /// the last known one, and none that is unusual in any way: for these the names are read anew.
+    fn go_on_by_known_names(&mut self, index: u32, after: Before) -> bool {
+        let is_known = |index: &u32| self.catalog.hot.contains(index) || self.catalog.frozen.contains(index);
+        let next = index.checked_add(1).filter(is_known);
+        let Some(next) = next.filter(|next| next.checked_add(1).as_ref().is_some_and(is_known)) else { return false };
+        match self.enter(&self.catalog, next, after) {
+            Ok(entered) if entered.is_sealed() => {
+                self.go_on_in(Some(entered));
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Enters the next segment with events, when this one is complete; `false` at the end of what may be read.
     fn go_on(&mut self, done: bool) -> Result<bool, Error> {
         let Some(segment) = &mut self.segment else { return Ok(false) };
         let index = segment.index;
+        let after = segment.after();
+        if done && self.go_on_by_known_names(index, after) {
+            return Ok(true);
+        }
+        let Some(segment) = &self.segment else { return Ok(false) };
         self.catalog = Catalog::read(&*self.directory)?;
         // Behind the last index of all there is nothing, least of all this segment again.
         let next = index.checked_add(1).and_then(|above| self.catalog.indices().range(above..).next().copied());

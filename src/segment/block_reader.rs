@@ -5,10 +5,10 @@ use std::io;
 use crate::format::{BLOCK_BYTES, Geometry};
 use crate::storage::File;
 
-/// Blocks read at once: one MiB.
-const READ_BLOCKS: u32 = 64;
+/// Blocks read at once: 257 KiB, which stay in the processor's second cache.
+const READ_BLOCKS: u32 = 16;
 
-/// Gives the blocks of an open file; memory: one MiB.
+/// Gives the blocks of an open file; memory: 257 KiB.
 #[derive(Debug)]
 pub struct BlockReader<'file> {
     file: &'file dyn File,
@@ -33,13 +33,24 @@ impl<'file> BlockReader<'file> {
     /// # Panics
     /// When the segment has no such block.
     pub fn block(&mut self, index: u32) -> io::Result<&[u8; BLOCK_BYTES]> {
+        self.blocks_from(index)?.first().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// A block and those behind it that are held; none when the file ends before the block does.
+    ///
+    /// # Errors
+    /// As [`Self::block`].
+    ///
+    /// # Panics
+    /// As [`Self::block`].
+    pub fn blocks_from(&mut self, index: u32) -> io::Result<&[[u8; BLOCK_BYTES]]> {
         assert!(index < self.geometry.num_blocks(), "no such block");
         if index < self.first || index >= self.first + self.held {
             self.fill(index)?;
         }
         let place = (index - self.first) as usize;
         let blocks = self.buffer.as_chunks::<BLOCK_BYTES>().0;
-        blocks.get(place).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        Ok(blocks.get(place..).unwrap_or_default())
     }
 
     fn fill(&mut self, first: u32) -> io::Result<()> {

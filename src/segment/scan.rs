@@ -6,7 +6,8 @@
 
 use crate::format::{
     BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockContext, BlockHeader, BlockState, BlockVerdict, EVENT_BYTES,
-    EVENTS_PER_BLOCK, FLAG_LINK, Geometry, GuardContext, Reason, is_zero, judge_block, u64_at, xxh64,
+    EVENTS_PER_BLOCK, FLAG_LINK, Geometry, GuardContext, Reason, full_blocks, is_zero, judge_block, u16_at, u64_at,
+    xxh64,
 };
 use crate::storage::{self, Directory, Place};
 
@@ -126,6 +127,11 @@ impl Walk<'_> {
     fn accept(&mut self) -> Result<u32, Error> {
         let mut index = 0;
         while index < self.segment.geometry.num_blocks() {
+            let full = self.take_full(index)?;
+            if full > 0 {
+                index += full;
+                continue;
+            }
             let (verdict, chain_after, first_id) = self.judge(index)?;
             let BlockVerdict { state, accepted, .. } = verdict;
             if accepted == 0 {
@@ -158,14 +164,40 @@ impl Walk<'_> {
         Ok(index)
     }
 
-    /// The verdict on a block, the chain value after its accepted events, and the first one's id.
-    fn judge(&mut self, index: u32) -> Result<(BlockVerdict, u64, u64), Error> {
-        let context = BlockContext {
-            block_index: index,
+    /// Accepts the full, valid blocks from `index` on that are at hand; how many. It is what judging each of them would do.
+    fn take_full(&mut self, index: u32) -> Result<u32, Error> {
+        let context = self.context(index);
+        let name = self.segment.name.to_string();
+        let blocks = self.blocks.blocks_from(index).at("read", self.directory.path(), &name)?;
+        let found = full_blocks(blocks, &context);
+        let Some(first) = blocks.first().filter(|_| found.count > 0) else { return Ok(0) };
+        let scan = &mut self.scan;
+        if scan.event_count == 0 {
+            scan.first_event_id = u64_at(first, 0);
+        }
+        if index == 0 {
+            scan.link = (u16_at(first, 46) & FLAG_LINK != 0).then(|| u64_at(first, 48));
+        }
+        scan.event_count += found.count * EVENTS_PER_BLOCK;
+        scan.end_slot = (index + found.count) * EVENTS_PER_BLOCK;
+        scan.last_event_id = found.last_event_id;
+        (scan.end_block, scan.end_block_guarded) = (EndBlock::Boundary, true);
+        (scan.chain, scan.end_chain) = (found.chain, found.chain);
+        Ok(found.count)
+    }
+
+    fn context(&self, block_index: u32) -> BlockContext {
+        BlockContext {
+            block_index,
             previous_last_id: self.scan.last_event_id,
             previous_chain: self.scan.chain,
             guards: self.guards,
-        };
+        }
+    }
+
+    /// The verdict on a block, the chain value after its accepted events, and the first one's id.
+    fn judge(&mut self, index: u32) -> Result<(BlockVerdict, u64, u64), Error> {
+        let context = self.context(index);
         let block = self.block(index)?;
         let verdict = judge_block(block, &context);
         if verdict.state == BlockState::Newer {

@@ -51,6 +51,14 @@ impl SegmentReader {
         Ok(true)
     }
 
+    /// Reads with the buffers of the segment before, which is left: new ones cost a page fault for each of their pages.
+    pub(in crate::recovery) fn take_buffers(&mut self, before: &mut Self) {
+        if self.window.piece.blocks().is_empty() {
+            before.window.piece.clear();
+            std::mem::swap(&mut self.window, &mut before.window);
+        }
+    }
+
     /// Has the pieces that come next read ahead from now on, if the segment is sealed: what is read then stays.
     pub(in crate::recovery) fn read_ahead(&mut self, preloader: &Arc<SegmentPreloader>) -> Result<(), Error> {
         if self.preloader.is_some() || self.streamed || !self.is_sealed() {
@@ -58,11 +66,10 @@ impl SegmentReader {
         }
         self.know_pieces()?;
         let Some(pieces) = self.pieces.as_ref().filter(|_| !self.streamed) else { return Ok(()) };
-        // The piece with the present block is wanted at once.
         let held = !self.window.piece.blocks_from(self.block).is_empty();
-        let present =
-            if held { Some(self.window.piece.end()) } else { pieces.piece_with(self.block).map(|piece| piece.end) };
-        let next = present.unwrap_or(self.block);
+        // The first piece of a segment that is just entered is wanted at once.
+        let first = if self.block == 0 { pieces.piece_with(0) } else { None };
+        let next = if held { self.window.piece.end() } else { first.map_or(self.block, |piece| piece.end) };
         if pieces.piece_with(next).is_some() {
             preloader.begin(pieces.clone(), self.guards, next);
             self.preloader = Some(Arc::clone(preloader));
@@ -149,10 +156,6 @@ impl SegmentReader {
         let blocks = self.window.piece.blocks_from(self.block);
         let most = self.seal().map_or(usize::MAX, |seal| (seal.block_count - self.block) as usize);
         let blocks = &blocks[..blocks.len().min(most)];
-        // Most segments' last block is partial, and a growing one's window is mostly empty: that is cheap to see.
-        if blocks.first().is_none_or(|first| u32::from(u16_at(first, 44)) != EVENTS_PER_BLOCK) {
-            return false;
-        }
         let begin = Moment::now();
         // What was judged ahead holds if the piece's first block does.
         let ahead = if self.block == self.window.piece.first() { self.window.full } else { 0 };
