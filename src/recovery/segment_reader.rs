@@ -261,9 +261,7 @@ impl SegmentReader {
         let block = self.hot_block(self.block)?;
         let verdict = self.judge(&block);
         if verdict.state == BlockState::Newer {
-            let name = crate::format::SegmentName::new(self.index, crate::format::SegmentNameKind::Hot).to_string();
-            let offset = Geometry::block_offset(self.block) as u64;
-            return Err(Error::Newer { path: self.directory.path().join(name), offset });
+            return Err(self.newer(self.block));
         }
         if sealed.is_some() {
             self.hold_finalized(&verdict)?;
@@ -273,7 +271,11 @@ impl SegmentReader {
         let all = self.give(&block, &verdict, limit, out);
         let passes = sealed.is_some()
             || verdict.accepted == EVENTS_PER_BLOCK
-            || self.is_followed(&block, &verdict, num_blocks)?;
+            || match self.is_followed(&block, &verdict, num_blocks) {
+                // The next call meets it again, behind these events.
+                Err(_) if !out.is_empty() => return Ok(Round::Went),
+                followed => followed?,
+            };
         if all && passes {
             self.pass(&block, &verdict);
             return Ok(Round::Went);
@@ -429,8 +431,16 @@ impl SegmentReader {
             previous_chain: header.chained_checksum,
             guards: self.guards,
         };
-        let next = self.hot_block(self.block + 1)?;
-        Ok(matches!(judge_block(&next, &context).state, BlockState::Finalized(_)))
+        let next = judge_block(&*self.hot_block(self.block + 1)?, &context).state;
+        if next == BlockState::Newer {
+            return Err(self.newer(self.block + 1));
+        }
+        Ok(matches!(next, BlockState::Finalized(_)))
+    }
+
+    fn newer(&self, block: u32) -> Error {
+        let name = crate::format::SegmentName::new(self.index, crate::format::SegmentNameKind::Hot).to_string();
+        Error::Newer { path: self.directory.path().join(name), offset: Geometry::block_offset(block) as u64 }
     }
 
     /// The id of the segment's first event that can be accepted now.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use walrec::recorder::open_stepped;
 
-use crate::decoder::fields::event;
+use crate::decoder::fields::{block_header, event};
 use crate::decoder::id_of;
 use crate::decoder::segment::block_offset;
 use crate::decoder::support::golden_event;
-use crate::encode::{Plan, put_event, repair_blocks, repair_counts, repair_segment_header};
+use crate::encode::{Plan, put_event, repair_block_header, repair_blocks, repair_counts, repair_segment_header};
 use crate::examine::{LOG, Truth, config, examine};
 use crate::logs::{SoundLog, sealed, small, unguarded};
 use crate::memory::keep_freed_memory;
@@ -119,4 +119,28 @@ fn a_salvage_that_leaves_nothing() {
     // The examination salvages a copy, and opens that strictly again.
     let found = examine(&log.with_files(&files), Truth { holds: &truth, forged: true }).unwrap();
     assert!(found.opened.is_some_and(|opened| opened.is_err()));
+}
+
+/// A block of a newer format above a partial one, in a segment that is not sealed, is told; it is no torn tail, and nothing is changed.
+#[test]
+fn a_newer_block_above_a_partial_one() {
+    keep_freed_memory();
+    let log = unguarded();
+    let plan = Plan { closed_ts_ns: 0, ..log.plans[1].clone() };
+    assert_eq!((plan.capacity, &plan.blocks[..]), (3, &[1, 9, 7][..]));
+    let truth = |event: &_| log.holds(event);
+    for (flags, opens) in [(0, true), (4, false)] {
+        let mut bytes = plan.encode();
+        block_header::FLAGS.put(&mut bytes[block_offset(2)..], flags);
+        repair_block_header(&mut bytes, 2);
+        let found = examine(&log.with("FS.00000001.wal", &bytes), Truth::of(&truth)).unwrap();
+        let opened = found.opened.unwrap();
+        assert_eq!(
+            (found.strict.error.is_none(), opened.is_ok()),
+            (opens, opens),
+            "{:?}, {opened:?}",
+            found.strict.error
+        );
+        assert!(opens || opened.unwrap_err().contains("not known"), "{:?}", found.strict.error);
+    }
 }
