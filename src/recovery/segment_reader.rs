@@ -451,7 +451,10 @@ impl SegmentReader {
         let context = BlockContext { previous_last_id: 0, ..self.context() };
         let context = BlockContext { block_index: 0, previous_chain: 0, ..context };
         let block = self.hot_block(0)?;
-        let accepted = judge_block(&block, &context).accepted;
-        Ok((accepted > 0).then(|| u64_at(&*block, BLOCK_HEADER_BYTES)))
+        let verdict = judge_block(&block, &context);
+        if verdict.state == BlockState::Newer {
+            return Err(self.newer(0));
+        }
+        Ok((verdict.accepted > 0).then(|| u64_at(&*block, BLOCK_HEADER_BYTES)))
     }
 }

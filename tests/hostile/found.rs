@@ -121,26 +121,26 @@ fn a_salvage_that_leaves_nothing() {
     assert!(found.opened.is_some_and(|opened| opened.is_err()));
 }
 
-/// A block of a newer format above a partial one, in a segment that is not sealed, is told; it is no torn tail, and nothing is changed.
+/// A block of a newer format above a partial one, or where a segment begins, is told if the segment is not sealed; it is neither a torn
+/// tail nor the log's end, and nothing is changed.
 #[test]
-fn a_newer_block_above_a_partial_one() {
+fn a_newer_block_where_a_log_might_end() {
     keep_freed_memory();
     let log = unguarded();
     let plan = Plan { closed_ts_ns: 0, ..log.plans[1].clone() };
     assert_eq!((plan.capacity, &plan.blocks[..]), (3, &[1, 9, 7][..]));
     let truth = |event: &_| log.holds(event);
-    for (flags, opens) in [(0, true), (4, false)] {
+    for (block, flags, opens) in [(2, 0, true), (2, 4, false), (0, 0, true), (0, 4, false)] {
         let mut bytes = plan.encode();
-        block_header::FLAGS.put(&mut bytes[block_offset(2)..], flags);
-        repair_block_header(&mut bytes, 2);
-        let found = examine(&log.with("FS.00000001.wal", &bytes), Truth::of(&truth)).unwrap();
-        let opened = found.opened.unwrap();
-        assert_eq!(
-            (found.strict.error.is_none(), opened.is_ok()),
-            (opens, opens),
-            "{:?}, {opened:?}",
-            found.strict.error
-        );
-        assert!(opens || opened.unwrap_err().contains("not known"), "{:?}", found.strict.error);
+        block_header::FLAGS.put(&mut bytes[block_offset(block)..], flags);
+        repair_block_header(&mut bytes, block);
+        let mut files = log.files.clone();
+        files.insert("FS.00000001.wal".into(), bytes.into());
+        // What is known to be durable would object too.
+        files.remove("wal_meta.dat");
+        let found = examine(&log.with_files(&files), Truth::of(&truth)).unwrap();
+        let (read, opened) = (found.strict.error, found.opened.unwrap());
+        assert_eq!((read.is_none(), opened.is_ok()), (opens, opens), "{read:?}, {opened:?}");
+        assert!(opens || [read.unwrap(), opened.unwrap_err()].iter().all(|why| why.contains("not known")));
     }
 }
