@@ -11,7 +11,7 @@ use crate::decoder::segment::block_offset;
 use crate::decoder::support::golden_event;
 use crate::encode::{Plan, put_event, repair_block_header, repair_blocks, repair_counts, repair_segment_header};
 use crate::examine::{LOG, Truth, config, examine};
-use crate::logs::{SoundLog, sealed, small, unguarded};
+use crate::logs::{SoundLog, open_tail, sealed, small, unguarded};
 use crate::memory::keep_freed_memory;
 
 /// Event 4 of the first block is written once more, with a guard, above what the sealed block's header tells of.
@@ -143,4 +143,15 @@ fn a_newer_block_where_a_log_might_end() {
         assert_eq!((read.is_none(), opened.is_ok()), (opens, opens), "{read:?}, {opened:?}");
         assert!(opens || [read.unwrap(), opened.unwrap_err()].iter().all(|why| why.contains("not known")));
     }
+}
+
+/// A segment that was made at the end of time is written on and closed.
+#[test]
+fn the_last_time_there_is() {
+    keep_freed_memory();
+    let log = open_tail();
+    let bytes = Plan { created_ts_ns: u64::MAX, ..log.plans[1].clone() }.encode();
+    let truth = |event: &_| log.holds(event);
+    let found = examine(&log.with("FS.00000001.wal", &bytes), Truth::of(&truth)).unwrap();
+    assert!(found.is_sound() && found.strict.events.len() as u64 == log.last_event_id, "{found:?}");
 }
