@@ -169,7 +169,9 @@ pub fn mutate(data: &mut [u8], size: usize, seed: u32, codes: u8, repair: u8) ->
     }
     if random.below(3) == 0 {
         let file = ops.last().map_or(0, |op| op[1]);
-        ops.push(Op { code: repair, file, field: 0xff, kind: 0, place: 0, value: 0 }.to_bytes());
+        // Of block headers sometimes their own checksums only.
+        let field = if random.below(4) == 0 { 0b1_1100 } else { 0xff };
+        ops.push(Op { code: repair, file, field, kind: 0, place: 0, value: 0 }.to_bytes());
     }
     ops.truncate(most.min(MOST_OPS));
     input.truncate(HEAD_BYTES);

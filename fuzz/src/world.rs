@@ -10,7 +10,7 @@ use super::decoder::fields::{Field, block_header, event, segment_header};
 use super::decoder::frozen::thaw;
 use super::decoder::segment::{BLOCK_BYTES, EVENT_BYTES, EVENTS_PER_BLOCK, block_offset, guard, slot_offset};
 use super::decoder::{EventBytes, Name, id_of, judge_name};
-use super::encode::{repair_blocks, repair_counts, repair_segment_header};
+use super::encode::{repair_block_header, repair_blocks, repair_counts, repair_segment_header};
 use super::examine::LOG;
 use super::frame_ops::encode_frames;
 use super::logs::{FileMap, SoundLog};
@@ -189,7 +189,8 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Mends what the field's bits say: guards, block headers, a sealed header's counts, the header's checksum.
+    /// Mends what the field's bits say: guards, block headers, a sealed header's counts, the header's checksum, or of block headers only
+    /// their own checksums.
     pub fn repair(&mut self, op: Op) {
         let Some(segment) = self.segment(op) else { return };
         let bits = if op.field == 0 { 0xff } else { op.field };
@@ -213,6 +214,9 @@ impl<'a> World<'a> {
         }
         if bits & 2 != 0 {
             repair_blocks(bytes, written);
+        } else if bits & 16 != 0 {
+            // What a header says is believed, and wrong.
+            (0..written).for_each(|block| repair_block_header(bytes, block));
         }
         if bits & 4 != 0 && segment_header::CLOSED_TS_NS.of(bytes) != 0 {
             repair_counts(bytes, written);

@@ -293,9 +293,7 @@ impl SegmentReader {
         let block = self.block_in_window()?;
         let verdict = self.judge(&block);
         if verdict.state == BlockState::Newer {
-            let name = crate::format::SegmentName::new(self.index, crate::format::SegmentNameKind::Hot).to_string();
-            let offset = Geometry::block_offset(self.block) as u64;
-            return Err(Error::Newer { path: self.directory.path().join(name), offset });
+            return Err(self.newer(self.block));
         }
         if sealed.is_some() {
             self.hold_finalized(&verdict)?;
@@ -305,7 +303,11 @@ impl SegmentReader {
         let all = self.give(&block, &verdict, limit, out);
         let passes = sealed.is_some()
             || verdict.accepted == EVENTS_PER_BLOCK
-            || self.is_followed(&block, &verdict, num_blocks)?;
+            || match self.is_followed(&block, &verdict, num_blocks) {
+                // The next call meets it again, behind these events.
+                Err(_) if !out.is_empty() => return Ok(Round::Went),
+                followed => followed?,
+            };
         if all && passes {
             self.pass(&block, &verdict);
             return Ok(Round::Went);
@@ -434,8 +436,16 @@ impl SegmentReader {
             previous_chain: header.chained_checksum,
             guards: self.guards,
         };
-        let next = self.hot_block(self.block + 1)?;
-        Ok(matches!(judge_block(&next, &context).state, BlockState::Finalized(_)))
+        let next = judge_block(&*self.hot_block(self.block + 1)?, &context).state;
+        if next == BlockState::Newer {
+            return Err(self.newer(self.block + 1));
+        }
+        Ok(matches!(next, BlockState::Finalized(_)))
+    }
+
+    fn newer(&self, block: u32) -> Error {
+        let name = crate::format::SegmentName::new(self.index, crate::format::SegmentNameKind::Hot).to_string();
+        Error::Newer { path: self.directory.path().join(name), offset: Geometry::block_offset(block) as u64 }
     }
 
     /// The id of the segment's first event that can be accepted now.
@@ -446,7 +456,10 @@ impl SegmentReader {
         let context = BlockContext { previous_last_id: 0, ..self.context() };
         let context = BlockContext { block_index: 0, previous_chain: 0, ..context };
         let block = self.hot_block(0)?;
-        let accepted = judge_block(&block, &context).accepted;
-        Ok((accepted > 0).then(|| u64_at(&*block, BLOCK_HEADER_BYTES)))
+        let verdict = judge_block(&block, &context);
+        if verdict.state == BlockState::Newer {
+            return Err(self.newer(0));
+        }
+        Ok((verdict.accepted > 0).then(|| u64_at(&*block, BLOCK_HEADER_BYTES)))
     }
 }

@@ -201,8 +201,7 @@ impl Walk<'_> {
         let block = self.block(index)?;
         let verdict = judge_block(block, &context);
         if verdict.state == BlockState::Newer {
-            let path = self.directory.path().join(self.segment.name.to_string());
-            return Err(Error::Newer { path, offset: Geometry::block_offset(index) as u64 });
+            return Err(self.newer(index));
         }
         let events = &block[BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + verdict.accepted as usize * EVENT_BYTES];
         let first_id = if events.is_empty() { 0 } else { u64_at(events, 0) };
@@ -213,6 +212,11 @@ impl Walk<'_> {
             _ => xxh64(events, context.previous_chain),
         };
         Ok((verdict, chain, first_id))
+    }
+
+    fn newer(&self, index: u32) -> Error {
+        let path = self.directory.path().join(self.segment.name.to_string());
+        Error::Newer { path, offset: Geometry::block_offset(index) as u64 }
     }
 
     fn take(&mut self, index: u32, verdict: &BlockVerdict, first_id: u64) {
@@ -241,7 +245,11 @@ impl Walk<'_> {
             previous_chain: chain,
             guards: self.guards,
         };
-        Ok(matches!(judge_block(self.block(index + 1)?, &context).state, BlockState::Finalized(_)))
+        let next = judge_block(self.block(index + 1)?, &context).state;
+        if next == BlockState::Newer {
+            return Err(self.newer(index + 1));
+        }
+        Ok(matches!(next, BlockState::Finalized(_)))
     }
 
     /// What lies above the end: how far it is not zero, and whether any of it is valid and too far away.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use walrec::recorder::open_stepped;
 
-use crate::decoder::fields::event;
+use crate::decoder::fields::{block_header, event};
 use crate::decoder::id_of;
 use crate::decoder::segment::block_offset;
 use crate::decoder::support::golden_event;
-use crate::encode::{Plan, put_event, repair_blocks, repair_counts, repair_segment_header};
+use crate::encode::{Plan, put_event, repair_block_header, repair_blocks, repair_counts, repair_segment_header};
 use crate::examine::{LOG, Truth, config, examine};
-use crate::logs::{SoundLog, sealed, small, unguarded};
+use crate::logs::{SoundLog, open_tail, sealed, small, unguarded};
 use crate::memory::keep_freed_memory;
 
 /// Event 4 of the first block is written once more, with a guard, above what the sealed block's header tells of.
@@ -119,4 +119,39 @@ fn a_salvage_that_leaves_nothing() {
     // The examination salvages a copy, and opens that strictly again.
     let found = examine(&log.with_files(&files), Truth { holds: &truth, forged: true }).unwrap();
     assert!(found.opened.is_some_and(|opened| opened.is_err()));
+}
+
+/// A block of a newer format above a partial one, or where a segment begins, is told if the segment is not sealed; it is neither a torn
+/// tail nor the log's end, and nothing is changed.
+#[test]
+fn a_newer_block_where_a_log_might_end() {
+    keep_freed_memory();
+    let log = unguarded();
+    let plan = Plan { closed_ts_ns: 0, ..log.plans[1].clone() };
+    assert_eq!((plan.capacity, &plan.blocks[..]), (3, &[1, 9, 7][..]));
+    let truth = |event: &_| log.holds(event);
+    for (block, flags, opens) in [(2, 0, true), (2, 4, false), (0, 0, true), (0, 4, false)] {
+        let mut bytes = plan.encode();
+        block_header::FLAGS.put(&mut bytes[block_offset(block)..], flags);
+        repair_block_header(&mut bytes, block);
+        let mut files = log.files.clone();
+        files.insert("FS.00000001.wal".into(), bytes.into());
+        // What is known to be durable would object too.
+        files.remove("wal_meta.dat");
+        let found = examine(&log.with_files(&files), Truth::of(&truth)).unwrap();
+        let (read, opened) = (found.strict.error, found.opened.unwrap());
+        assert_eq!((read.is_none(), opened.is_ok()), (opens, opens), "{read:?}, {opened:?}");
+        assert!(opens || [read.unwrap(), opened.unwrap_err()].iter().all(|why| why.contains("not known")));
+    }
+}
+
+/// A segment that was made at the end of time is written on and closed.
+#[test]
+fn the_last_time_there_is() {
+    keep_freed_memory();
+    let log = open_tail();
+    let bytes = Plan { created_ts_ns: u64::MAX, ..log.plans[1].clone() }.encode();
+    let truth = |event: &_| log.holds(event);
+    let found = examine(&log.with("FS.00000001.wal", &bytes), Truth::of(&truth)).unwrap();
+    assert!(found.is_sound() && found.strict.events.len() as u64 == log.last_event_id, "{found:?}");
 }

@@ -69,7 +69,7 @@ impl SegmentMaintainer {
     fn close(&mut self, segment: &WrittenSegment) -> Result<(), crate::storage::Error> {
         let name = SegmentName::new(segment.header.segment_index, SegmentNameKind::Hot).to_string();
         let path = self.shared.directory.path();
-        let closed_ts_ns = self.shared.system.realtime_ns().max(segment.header.created_ts_ns + 1);
+        let closed_ts_ns = self.shared.system.realtime_ns().max(segment.header.created_ts_ns.saturating_add(1));
         let seal = crate::format::Seal { closed_ts_ns, ..segment.seal };
         let header = SegmentHeader { seal: Some(seal), ..segment.header };
         self.page.copy_from_slice(&segment.first_page);
