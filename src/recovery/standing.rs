@@ -81,11 +81,7 @@ pub fn standing(path: &Path) -> Result<Standing, Error> {
 }
 
 /// Of all slots together; `None` when they are another directory's: the log was copied.
-fn read(
-    stage: &Arc<dyn Directory>,
-    own: DirectoryIdentity,
-    record: &StageRecord,
-) -> Result<Option<Position>, Error> {
+fn read(stage: &Arc<dyn Directory>, own: DirectoryIdentity, record: &StageRecord) -> Result<Option<Position>, Error> {
     let (incarnation, path) = (record.incarnation, stage.path().to_path_buf());
     let mut position = Position { incarnation, stage: path, ..Position::default() };
     for name in stage.names().at("list", stage.path(), "")? {

@@ -148,10 +148,7 @@ impl Summary {
             ("identity", self.identity.clone().unwrap_or_else(none)),
             ("recorder", format!("{}{pid}", self.recorder)),
             ("stage", stage),
-            (
-                "events",
-                format!("{} (ids {} to {})", grouped(self.events), self.first_event_id, self.last_event_id),
-            ),
+            ("events", format!("{} (ids {} to {})", grouped(self.events), self.first_event_id, self.last_event_id)),
         ];
         if let (Some(appended), Some(durable)) = (self.appended_event_id, self.durable_event_id) {
             lines.push(("appended", format!("to {appended}, durable to {durable}")));
@@ -171,7 +168,8 @@ impl Summary {
                 self.both_forms
             ),
         ));
-        let ratio = self.compression_ratio.map_or(String::new(), |ratio| format!(", frozen ones {ratio:.2} times smaller"));
+        let ratio =
+            self.compression_ratio.map_or(String::new(), |ratio| format!(", frozen ones {ratio:.2} times smaller"));
         let unpacked = bytes_text(self.bytes_uncompressed);
         lines.push(("bytes", format!("{}, {unpacked} uncompressed{ratio}", bytes_text(self.bytes))));
         if self.blocks_per_segment > 0 {
@@ -184,7 +182,10 @@ impl Summary {
             if indices.is_empty() { none() } else { format!("{}{more}", shown.join(", ")) }
         };
         lines.push(("missing", list(&self.missing)));
-        lines.push(("set aside", format!("{} files in quarantine; lost segments: {}", self.quarantined, list(&self.lost))));
+        lines.push((
+            "set aside",
+            format!("{} files in quarantine; lost segments: {}", self.quarantined, list(&self.lost)),
+        ));
         lines.push(("other", format!("{} leftovers, {} foreign names", self.leftovers, self.foreign.len())));
         fields(&lines) + &self.rows_text(all)
     }
@@ -223,7 +224,7 @@ impl Summary {
             ]);
         }
         let faults = self.segment_list.iter().filter_map(|row| row.fault.as_ref());
-        let faults: String = faults.map(|fault| format!("damaged: {fault}\n")).collect();
+        let faults = faults.fold(String::new(), |text, fault| text + &format!("damaged: {fault}\n"));
         format!("\n{}{faults}", table(&columns, &rows))
     }
 }

@@ -6,12 +6,18 @@
 //!    (`| head`) ends the command quietly.
 //! 3. With `--json`, standard output carries JSON and nothing else, one value a line.
 
+#![allow(
+    clippy::format_push_string,
+    reason = "text for people: writing into a String cannot fail, and its result would be noise"
+)]
+
 mod arguments;
 mod bench;
 mod doctor;
 mod dump;
 mod event_text;
 mod failure;
+mod findings;
 mod info;
 mod latencies;
 mod listing;

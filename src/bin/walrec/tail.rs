@@ -48,7 +48,10 @@ pub(crate) fn run(options: &Tail, output: &mut Output) -> Result<(), Failure> {
     if let Some(fault) = fault {
         return Err(fault);
     }
-    while options.follow {
+    if !options.follow {
+        return Ok(());
+    }
+    loop {
         match reader.next()? {
             Some(event) => printer.print(&event, output)?,
             None => {
@@ -57,5 +60,4 @@ pub(crate) fn run(options: &Tail, output: &mut Output) -> Result<(), Failure> {
             }
         }
     }
-    Ok(())
 }

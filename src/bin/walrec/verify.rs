@@ -109,7 +109,10 @@ impl Verified {
             ("blocks", grouped(self.blocks)),
             ("events", format!("{} (ids {} to {})", grouped(self.events), self.first_event_id, self.last_event_id)),
             ("bytes", format!("{} in {:.2} s", bytes_text(self.bytes), self.seconds)),
-            ("verdict", if self.ok { "everything verifies".into() } else { "DAMAGED; counts are of what holds".into() }),
+            (
+                "verdict",
+                if self.ok { "everything verifies".into() } else { "DAMAGED; counts are of what holds".into() },
+            ),
         ];
         fields(&lines) + &self.fault.as_ref().map_or(String::new(), FaultValue::text)
     }
