@@ -4,13 +4,15 @@ use std::fs;
 use std::hint;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use walrec::format::Event;
 use walrec::recorder::{self, AppendError, Config, Manager, SegmentWriter, SyncTimeout};
-use walrec::telemetry::histogram::Histogram;
-use walrec::telemetry::{Moment, Timing};
+use walrec::telemetry::Moment;
+use walrec::telemetry::histogram::{Histogram, HistogramSnapshot};
 
 use crate::arguments::Bench;
 use crate::failure::Failure;
@@ -18,8 +20,10 @@ use crate::latencies::{Distribution, Summary, drawing, percentiles};
 use crate::listing::LogDirectory;
 use crate::output::{Output, Progress, fields, grouped};
 
-/// One append in so many has its way to the disk timed, by the recorder itself.
-const DURABLE_SAMPLE: u32 = 256;
+/// One append in so many has its way to the disk timed.
+const DURABLE_SAMPLE: u64 = 64;
+/// How long the watcher of the durable id sleeps: what is told of durability is longer by that and the timer's slack at most.
+const WATCH_PAUSE: Duration = Duration::from_micros(20);
 const TIMER_SAMPLES: u32 = 1_000_000;
 
 #[derive(Serialize)]
@@ -65,11 +69,22 @@ fn timer_alone() -> Distribution {
     Distribution { name: "timer alone", times: times.snapshot() }
 }
 
-/// Appends all events, at the rate; how long each call took, and how many had to be tried again.
-fn append_all(writer: &mut SegmentWriter, options: &Bench) -> Result<(Distribution, u64), Failure> {
-    let times = Histogram::default();
-    times.touch();
-    let (mut progress, mut backpressure) = (Progress::new(), 0);
+/// What the append thread saw.
+struct Appended {
+    times: Histogram,
+    /// When each event in [`DURABLE_SAMPLE`] was appended.
+    sampled: Vec<Moment>,
+    backpressure: u64,
+}
+
+/// Appends all events, at the rate.
+fn append_all(writer: &mut SegmentWriter, options: &Bench) -> Result<Appended, Failure> {
+    let samples = usize::try_from(options.events / DURABLE_SAMPLE).unwrap_or(0);
+    // Filled and emptied: its pages are there when they are timed.
+    let mut appended = Appended { times: Histogram::default(), sampled: vec![Moment::now(); samples], backpressure: 0 };
+    appended.sampled.clear();
+    appended.times.touch();
+    let mut progress = Progress::new();
     let begin = Instant::now();
     for event_id in 1..=options.events {
         if options.rate > 0 {
@@ -83,22 +98,80 @@ fn append_all(writer: &mut SegmentWriter, options: &Bench) -> Result<(Distributi
         let called = Moment::now();
         let mut outcome = writer.append(&event);
         while outcome == Err(AppendError::Backpressure) {
-            backpressure += 1;
+            appended.backpressure += 1;
             outcome = writer.append(&event);
         }
-        times.record(called.elapsed_ns());
+        appended.times.record(called.elapsed_ns());
         outcome.map_err(|error| Failure::System(format!("append of event {event_id}: {error}")))?;
+        if event_id.is_multiple_of(DURABLE_SAMPLE) {
+            appended.sampled.push(Moment::now());
+        }
         if event_id % 262_144 == 0 {
             progress.draw(event_id, options.events, "appended");
         }
     }
     progress.clear();
-    Ok((Distribution { name: "append", times: times.snapshot() }, backpressure))
+    Ok(appended)
 }
 
-fn durable_lag(manager: &Manager) -> Result<Distribution, Failure> {
-    let times = manager.telemetry()?.timing(Timing::DurableLag).clone();
-    Ok(Distribution { name: "append to durable", times })
+/// When the durable id was first seen as high as it is.
+struct Seen {
+    at: Moment,
+    durable_event_id: u64,
+}
+
+/// Looks at the durable id, one load each time, until everything is durable or the run is over.
+fn watch(manager: &Manager, last: u64, over: &AtomicBool) -> Vec<Seen> {
+    let mut seen: Vec<Seen> = Vec::new();
+    loop {
+        // Acquire: partner of the release at the end; the look after it is the last.
+        let ending = over.load(Ordering::Acquire);
+        let durable_event_id = manager.durable_event_id();
+        if seen.last().is_none_or(|before| before.durable_event_id < durable_event_id) {
+            seen.push(Seen { at: Moment::now(), durable_event_id });
+        }
+        if ending || durable_event_id >= last {
+            return seen;
+        }
+        thread::sleep(WATCH_PAUSE);
+    }
+}
+
+/// From each sampled append to the first look that saw it durable.
+fn durable_lag(sampled: &[Moment], seen: &[Seen]) -> HistogramSnapshot {
+    let times = Histogram::default();
+    let mut looks = seen.iter().peekable();
+    for (event_id, appended) in (1_u64..).map(|sample| sample * DURABLE_SAMPLE).zip(sampled) {
+        while looks.next_if(|look| look.durable_event_id < event_id).is_some() {}
+        if let Some(look) = looks.peek() {
+            times.record(appended.ns_until(look.at));
+        }
+    }
+    times.snapshot()
+}
+
+/// Records the events, everything durable at the end; its distributions, the seconds it took, and how often there was no room.
+fn record(
+    writer: &mut SegmentWriter,
+    manager: &Manager,
+    options: &Bench,
+) -> Result<([Distribution; 2], f64, u64), Failure> {
+    let over = AtomicBool::new(false);
+    let begin = Instant::now();
+    let (appended, seen) = thread::scope(|scope| {
+        let watcher = scope.spawn(|| watch(manager, options.events, &over));
+        let appended = append_all(writer, options).and_then(|appended| {
+            manager.sync(0, SyncTimeout::Limit(Duration::from_secs(600)))?;
+            Ok(appended)
+        });
+        over.store(true, Ordering::Release);
+        (appended, watcher.join())
+    });
+    let (seconds, appended) = (begin.elapsed().as_secs_f64(), appended?);
+    let seen = seen.map_err(|_| Failure::System("the thread that watches the durable id ended by a panic".into()))?;
+    let durable = Distribution { name: "append to durable", times: durable_lag(&appended.sampled, &seen) };
+    let append = Distribution { name: "append", times: appended.times.snapshot() };
+    Ok(([append, durable], seconds, appended.backpressure))
 }
 
 fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
@@ -123,14 +196,10 @@ fn write_files(options: &Bench, distributions: &[Distribution]) -> Result<(), Fa
 
 pub(crate) fn run(options: &Bench, output: &mut Output) -> Result<(), Failure> {
     let log = TemporaryLog::make(&options.directory)?;
-    let config = Config { append_sample: DURABLE_SAMPLE, ..Config::default() };
     let timer = timer_alone();
-    let (mut writer, manager) = recorder::open(&log.0, &config)?;
-    let begin = Instant::now();
-    let (append, backpressure) = append_all(&mut writer, options)?;
-    manager.sync(0, SyncTimeout::Limit(Duration::from_secs(600)))?;
-    let seconds = begin.elapsed().as_secs_f64();
-    let distributions = [append, durable_lag(&manager)?, timer];
+    let (mut writer, manager) = recorder::open(&log.0, &Config::default())?;
+    let ([append, durable], seconds, backpressure) = record(&mut writer, &manager, options)?;
+    let distributions = [append, durable, timer];
     manager.shutdown()?;
     write_files(options, &distributions)?;
     #[allow(clippy::cast_precision_loss, reason = "a rate")]
