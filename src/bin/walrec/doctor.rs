@@ -15,7 +15,7 @@ use crate::arguments::Doctor;
 use crate::failure::Failure;
 use crate::findings::{Finding, Status, all_settings};
 use crate::listing::LogDirectory;
-use crate::output::{Align, Output, grouped, table};
+use crate::output::{Align, Output, grouped, table, wrapped};
 
 /// Bytes of one timed write, and how many there are: 12 MiB.
 const WRITE_BYTES: usize = 64 << 10;
@@ -98,9 +98,9 @@ impl Diagnosis {
             if finding.cost.is_empty() || (finding.status == Status::Ok && finding.check != "sync") {
                 continue;
             }
-            text += &format!("\n{}: {}\n", finding.check, finding.cost);
+            text += &format!("\n{}", wrapped(&format!("{}: {}", finding.check, finding.cost), "  "));
             if !finding.mend.is_empty() {
-                text += &format!("  mend: {}\n", finding.mend);
+                text += &wrapped(&format!("  mend: {}", finding.mend), "    ");
             }
         }
         text

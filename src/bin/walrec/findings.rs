@@ -7,7 +7,7 @@ use walrec::format::{Geometry, PAGE_BYTES};
 use walrec::recorder::Config;
 use walrec::storage::{RealSystem, System};
 
-use crate::machine::{Mount, chosen, locked_memory_limit, mount_of, setting};
+use crate::machine::{Mount, chosen, locked_memory_limit, may_lock_memory, mount_of, setting};
 use crate::output::bytes_text;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -170,9 +170,10 @@ fn huge_pages() -> Finding {
 
 fn locked_memory() -> Finding {
     let pool = pool_bytes();
-    let limit = locked_memory_limit();
+    let limit = locked_memory_limit().filter(|_| !may_lock_memory());
     let status = if limit.is_some_and(|limit| limit < pool) { Status::Warn } else { Status::Ok };
-    let found = limit.map_or_else(|| "no limit".to_owned(), |limit| format!("at most {} locked", bytes_text(limit)));
+    let found = limit
+        .map_or_else(|| "no limit for this user".to_owned(), |limit| format!("at most {} locked", bytes_text(limit)));
     let cost = "the stage cannot be locked in memory: under memory pressure an append may wait for swap";
     Finding::new(
         "memlock",

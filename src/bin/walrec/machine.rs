@@ -69,6 +69,15 @@ pub(crate) fn chosen(text: &str) -> Option<&str> {
     text.split_once('[')?.1.split(']').next()
 }
 
+/// Whether this process may lock memory without a limit.
+pub(crate) fn may_lock_memory() -> bool {
+    const CAP_IPC_LOCK: u32 = 14;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let capabilities = capabilities.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    capabilities.is_some_and(|bits| bits >> CAP_IPC_LOCK & 1 == 1)
+}
+
 /// This process's soft limit of memory that may be locked, in bytes; `None` for no limit or where it cannot be read.
 pub(crate) fn locked_memory_limit() -> Option<u64> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;

@@ -144,6 +144,25 @@ pub(crate) fn fields(fields: &[(&str, String)]) -> String {
     fields.iter().fold(String::new(), |text, (name, value)| text + &format!("{name:<width$}  {value}\n"))
 }
 
+/// The text in lines of at most 100 columns, those after the first indented.
+pub(crate) fn wrapped(text: &str, indent: &str) -> String {
+    const COLUMNS: usize = 100;
+    let words = text.trim_start();
+    let (mut lines, mut line) = (String::new(), text[..text.len() - words.len()].to_owned());
+    let mut first = true;
+    for word in words.split(' ') {
+        if !first && line.chars().count() + 1 + word.chars().count() > COLUMNS {
+            lines += &format!("{line}\n");
+            line = indent.to_owned();
+        } else if !first {
+            line.push(' ');
+        }
+        line += word;
+        first = false;
+    }
+    lines + &line + "\n"
+}
+
 /// `1,234,567`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -185,6 +204,14 @@ mod tests {
         assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([0, 9_999, 10_240, 8_421_440].map(bytes_text), ["0 B", "9999 B", "10.0 KiB", "8224.0 KiB"]);
         assert_eq!(time_text(1_700_000_000_123_000_000), "2023-11-14T22:13:20.123Z");
+    }
+
+    #[test]
+    fn long_lines_are_wrapped() {
+        assert_eq!(wrapped("  a bc", "    "), "  a bc\n");
+        let text = wrapped(&"12345 ".repeat(40), "  ");
+        assert!(text.lines().all(|line| line.len() <= 100) && text.lines().skip(1).all(|line| line.starts_with("  1")));
+        assert_eq!(text.matches("12345").count(), 40);
     }
 
     #[test]

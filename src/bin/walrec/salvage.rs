@@ -173,7 +173,7 @@ pub(crate) fn run(options: &Salvage, output: &mut Output) -> Result<(), Failure>
     output.report(&salvaged, Salvaged::text)?;
     let Some(first) = salvaged.gaps.first() else { return Ok(()) };
     Err(Failure::FaultTold(format!(
-        "{}: {} gaps, the first in segment {}, offset {}: {}",
+        "{}: gaps: {}, the first in segment {}, offset {}: {}",
         salvaged.path,
         salvaged.gaps.len(),
         first.segment,

@@ -59,7 +59,7 @@ impl FaultValue {
         }
     }
 
-    fn text(&self) -> String {
+    fn lines(&self) -> Vec<(&'static str, String)> {
         let place = self.block.map_or(String::new(), |block| format!(", block {block}"));
         let mut lines = vec![
             ("fault", self.reason.to_owned()),
@@ -73,7 +73,7 @@ impl FaultValue {
         if !self.detail.is_empty() {
             lines.push(("  detail", self.detail.clone()));
         }
-        fields(&lines)
+        lines
     }
 }
 
@@ -114,7 +114,8 @@ impl Verified {
                 if self.ok { "everything verifies".into() } else { "DAMAGED; counts are of what holds".into() },
             ),
         ];
-        fields(&lines) + &self.fault.as_ref().map_or(String::new(), FaultValue::text)
+        let fault = self.fault.as_ref().map_or(Vec::new(), FaultValue::lines);
+        fields(&lines.into_iter().chain(fault).collect::<Vec<_>>())
     }
 }
 
