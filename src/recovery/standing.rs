@@ -47,7 +47,7 @@ pub struct Position {
     pub slots_in_use: u32,
     /// Those that are ready to be written on.
     pub slots_prepared: u32,
-    /// The segment with the last appended event.
+    /// The segment with the last appended event; where no slot holds an event, the one that the next goes to.
     pub segment_index: u32,
     /// Event slots of that segment.
     pub segment_capacity: u32,
@@ -115,17 +115,20 @@ fn read(stage: &Arc<dyn Directory>, own: DirectoryIdentity, record: &StageRecord
 impl Position {
     fn add(&mut self, page: &LivePage, last_event_id: u64) {
         self.poisoned |= page.poisoned;
-        if page.published == 0 {
+        let none_before = self.slots_in_use == 0;
+        let moves_on = if page.published == 0 {
             self.slots_prepared += 1;
-            return;
-        }
-        self.slots_in_use += 1;
-        if last_event_id >= self.appended_event_id {
-            self.appended_event_id = last_event_id;
+            none_before && (self.slots_prepared == 1 || page.segment_index < self.segment_index)
+        } else {
+            self.slots_in_use += 1;
+            none_before || page.segment_index > self.segment_index
+        };
+        if moves_on {
             self.segment_index = page.segment_index;
             self.segment_capacity = Geometry::new(page.num_blocks).map_or(0, Geometry::capacity);
             self.segment_events = page.published;
         }
+        self.appended_event_id = self.appended_event_id.max(last_event_id);
     }
 }
 
@@ -159,4 +162,44 @@ fn read_slot(stage: &dyn Directory, name: &str) -> Result<Option<(ControlPage, u
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::StageIdentity;
+
+    fn page(segment_index: u32, published: u64) -> LivePage {
+        let directory = DirectoryIdentity { device: 1, inode: 2 };
+        LivePage {
+            identity: StageIdentity { boot: Id128([1; 16]), incarnation: Id128([2; 16]), directory },
+            segment_index,
+            num_blocks: 16,
+            created_ts_ns: 7,
+            previous_last_event_id: 0,
+            published,
+            written: false,
+            durable_event_id: 0,
+            poisoned: false,
+        }
+    }
+
+    /// Slots are found in any order; each order gives the same.
+    #[test]
+    fn the_newest_segment_with_events_counts() {
+        let of = |pages: &[(u32, u64, u64)]| {
+            let mut position = Position::default();
+            pages.iter().for_each(|&(index, published, last)| position.add(&page(index, published), last));
+            let Position { segment_index, segment_events, appended_event_id, .. } = position;
+            (segment_index, segment_events, appended_event_id)
+        };
+        let slots = [(4, 4_096, 900), (5, 3, 903), (6, 0, 0), (7, 0, 0)];
+        for first in 0..slots.len() {
+            let turned: Vec<_> = slots.iter().cycle().skip(first).take(slots.len()).copied().collect();
+            assert_eq!(of(&turned), (5, 3, 903));
+            assert_eq!(of(&turned.iter().rev().copied().collect::<Vec<_>>()), (5, 3, 903));
+        }
+        assert_eq!(of(&[(7, 0, 0), (6, 0, 0), (8, 0, 0)]), (6, 0, 0), "where the next event goes");
+        assert_eq!(of(&[]), (0, 0, 0));
+    }
 }

@@ -1,6 +1,7 @@
 //! On a closed log.
 
 use std::fs;
+use std::process::{Command, Stdio};
 
 use crate::ground::{EPOCH_NS, EVENTS, Ground, PER_SEGMENT, event, ids, on, walrec};
 
@@ -53,6 +54,19 @@ fn verify_finds_nothing() {
     let text = on("verify", &log, &[], 0);
     assert!(text.text().contains("everything verifies") && text.err.is_empty(), "no bar where there is no terminal");
     assert_plain(text.text());
+}
+
+#[test]
+fn verify_draws_a_bar_on_a_terminal() {
+    let ground = Ground::new("bar");
+    let log = ground.closed("log");
+    let line = format!("'{}' verify '{}'", env!("CARGO_BIN_EXE_walrec"), log.display());
+    let Ok(output) = Command::new("script").args(["-qec", &line, "/dev/null"]).stdin(Stdio::null()).output() else {
+        println!("SKIP walrec: the progress bar was NOT looked at, script (util-linux) is not here");
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("[####") && text.contains(" 100 %"), "{text}");
 }
 
 #[test]

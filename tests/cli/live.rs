@@ -123,6 +123,19 @@ fn tail_follows() {
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
 }
 
+#[test]
+fn a_failed_recorder_is_told() {
+    let ground = Ground::new("failed");
+    let log = ground.log("log");
+    let (mut writer, manager) = recorder::open(&log, &config()).unwrap();
+    append_to(&mut writer, &manager, 100);
+    manager.poison("a test says so".into());
+    let stats = walrec(&["stats", log.to_str().unwrap(), "--interval", "0.01"]);
+    assert!(stats.code == 0 && stats.text().contains("FAILED: it refuses appends"), "{}", stats.text());
+    let stats = walrec(&["stats", log.to_str().unwrap(), "--interval", "0.01", "--json"]).value();
+    assert_eq!((stats["poisoned"].as_bool(), stats["durable_event_id"].as_u64()), (Some(true), Some(100)));
+}
+
 /// The recorder that is killed: this test in a process of its own.
 #[test]
 fn a_recorder_to_be_killed() {

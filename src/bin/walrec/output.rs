@@ -153,7 +153,7 @@ pub(crate) fn wrapped(text: &str, indent: &str) -> String {
     for word in words.split(' ') {
         if !first && line.chars().count() + 1 + word.chars().count() > COLUMNS {
             lines += &format!("{line}\n");
-            line = indent.to_owned();
+            indent.clone_into(&mut line);
         } else if !first {
             line.push(' ');
         }
