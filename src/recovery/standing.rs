@@ -189,7 +189,9 @@ mod tests {
     fn the_newest_segment_with_events_counts() {
         let of = |pages: &[(u32, u64, u64)]| {
             let mut position = Position::default();
-            pages.iter().for_each(|&(index, published, last)| position.add(&page(index, published), last));
+            for &(index, published, last) in pages {
+                position.add(&page(index, published), last);
+            }
             let Position { segment_index, segment_events, appended_event_id, .. } = position;
             (segment_index, segment_events, appended_event_id)
         };
