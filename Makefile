@@ -47,7 +47,7 @@ QUICK ?=
 PEER_ROUNDS ?=
 AERON ?= 1
 
-.PHONY: help run install tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk fuzz disks bench-report bench-peers check-peers
+.PHONY: help run install tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk fuzz disks bench-report bench-peers check-peers cli commands
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,12 @@ help: ## this list
 library: ## build target/release/libwalrec.so, with its SONAME beside it
 	$(CARGO) build --release --locked
 	ln -sfn libwalrec.so $(RELEASE)/libwalrec.so.0
+
+cli: ## build the command, target/cli/release/walrec (apart: the library is built without its feature)
+	CARGO_TARGET_DIR=$(CURDIR)/$(TARGET)/cli $(CARGO) build --release --locked --features cli --bin walrec
+
+commands: ## run every command of docs/COMMANDS.md and write down what it prints
+	WALREC_COMMANDS=write $(CARGO) test --locked --features cli --test cli -- --nocapture page::
 
 compilers:
 	@command -v $(CXX) >/dev/null || { echo "make: no C++ compiler: $(CXX) is not there; install one, or set CXX=" >&2; exit 1; }
@@ -82,11 +88,13 @@ test: tools ## check, then every test (campaigns in their short, seeded form)
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory library
 	$(CARGO) test --locked -- --nocapture
+	$(CARGO) test --locked --features cli --bin walrec --test cli -- --nocapture
 
 check: ## format, clippy, documents, header drift, symbols, architecture
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
+	$(CARGO) clippy --locked --features cli --lib --bin walrec --test cli -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	$(CARGO) test --locked --test header --test symbols --test architecture
 
@@ -169,9 +177,9 @@ bench-cold: examples-c ## freezing, scan, verify, replay, opens: records a gener
 	$(EXAMPLES)/engine --log $(TARGET)/cold/day.log --itch $(TARGET)/cold/day.itch --keep-hot >$(TARGET)/cold/engine.txt
 	WALREC_COLD_ITCH=$(CURDIR)/$(TARGET)/cold/day.log $(CARGO) bench --locked --bench cold
 
-install: library ## PREFIX=/usr/local DESTDIR= LIBDIR= INCLUDEDIR= STRIP=: headers, library, pkg-config and CMake files
+install: library ## PREFIX=/usr/local DESTDIR= LIBDIR= INCLUDEDIR= STRIP=: headers, library, pkg-config and CMake files, and the command if it was built (make cli)
 	@PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" INCLUDEDIR="$(INCLUDEDIR)" DESTDIR="$(DESTDIR)" STRIP="$(STRIP)" RELEASE="$(RELEASE)" \
-	  packaging/install.sh
+	  COMMAND="$(TARGET)/cli/release/walrec" packaging/install.sh
 
 bench-peers: compilers library ## other logs beside walrec: accepted, durable, and after kill -9 (PEERS=walrec,LMDB QUICK=1 PEER_ROUNDS=5 AERON=0)
 	@AERON=$(AERON) benches/peers/install.sh $(TARGET)/tools

@@ -5,11 +5,12 @@
 #   DESTDIR                      put before each of them: for packagers
 #   STRIP                        the program that strips; "cat" keeps everything
 #   RELEASE                      the directory of the built library
+#   COMMAND                      the built command; where it was not built, it is left out
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 : "${PREFIX:?}" "${LIBDIR:?}" "${INCLUDEDIR:?}" "${RELEASE:?}"
-: "${DESTDIR=}" "${STRIP:=strip}"
+: "${DESTDIR=}" "${STRIP:=strip}" "${COMMAND=}"
 
 for path in "$PREFIX" "$LIBDIR" "$INCLUDEDIR"; do
     [[ $path == /* ]] || { echo "install: $path is not an absolute path" >&2; exit 1; }
@@ -61,3 +62,7 @@ put_stripped 644 --strip-debug "$RELEASE/libwalrec.a" "$LIBDIR/libwalrec.a"
 put_filled walrec.pc.in "$LIBDIR/pkgconfig/walrec.pc"
 put_filled walrec-config.cmake.in "$LIBDIR/cmake/walrec/walrec-config.cmake"
 put_filled walrec-config-version.cmake.in "$LIBDIR/cmake/walrec/walrec-config-version.cmake"
+if [[ -n $COMMAND && -x $COMMAND ]]; then
+    put_stripped 755 --strip-all "$COMMAND" "$PREFIX/bin/walrec"
+    put 644 docs/man/walrec.1 "$PREFIX/share/man/man1/walrec.1"
+fi

@@ -55,6 +55,13 @@ const FILES_WITH_UNSAFE: &[(&str, &str)] = &[
     ("src/telemetry/clock.rs", "the time stamp counter"),
 ];
 
+/// The command line: a program of its own, on the library's public interface.
+const COMMAND: &str = "src/bin/walrec/";
+/// What the command may use of the library: not the C face, nor the pieces that threads are made of.
+const COMMAND_USES: [&str; 6] = ["format", "recorder", "recovery", "segment", "storage", "telemetry"];
+/// The command's own crates, and its feature: the library is the same with and without them.
+const COMMAND_CRATES: [&str; 4] = ["clap", "humantime", "serde", "serde_json"];
+
 /// The one file that maps memory, and the words only it may use.
 const MAPPING_FILE: &str = "src/storage/mapping.rs";
 const MAPPING_WORDS: [&str; 5] = ["memmap2", "mmap", "munmap", "mremap", "madvise"];
@@ -186,11 +193,11 @@ fn first_word(text: &str) -> &str {
     &text[..text.find(|c: char| !is_word(c)).unwrap_or(text.len())]
 }
 
-/// First path segments after `crate::`, also in `crate::{a::b, c}`.
-fn modules_imported(code: &str) -> BTreeSet<String> {
+/// First path segments after `crate::`, also in `crate::{a::b, c}`; or after the name of another root.
+fn modules_imported(code: &str, root: &str) -> BTreeSet<String> {
     let mut modules = BTreeSet::new();
-    for at in word_places(code, "crate") {
-        let Some(rest) = code[at + "crate".len()..].trim_start().strip_prefix("::") else { continue };
+    for at in word_places(code, root) {
+        let Some(rest) = code[at + root.len()..].trim_start().strip_prefix("::") else { continue };
         let rest = rest.trim_start();
         let Some(group) = rest.strip_prefix('{') else {
             modules.insert(first_word(rest).to_owned());
@@ -239,13 +246,16 @@ fn rank_of(layer: &str) -> Option<u32> {
 
 fn layer_faults((path, text): &Source) -> Vec<String> {
     let code = code_of(text);
+    if path.starts_with("src/bin/") {
+        return command_faults(path, &code);
+    }
     let Some(layer) = layer_of(path) else {
         // lib.rs says what there is; nothing else stands beside it.
         return if path == "src/lib.rs" { Vec::new() } else { vec![format!("{path}: outside of every layer")] };
     };
     let Some(rank) = rank_of(layer) else { return vec![format!("{path}: no layer is called {layer}")] };
     let mut faults = Vec::new();
-    for module in modules_imported(&code) {
+    for module in modules_imported(&code, "crate") {
         let allowed = module == layer || rank_of(&module).is_some_and(|imported| imported < rank);
         if !allowed {
             faults.push(format!("{path}: {layer} must not import crate::{module}"));
@@ -261,6 +271,24 @@ fn layer_faults((path, text): &Source) -> Vec<String> {
         }
     }
     faults
+}
+
+/// A file of the command stands in its folder, and takes from the library what the list says.
+fn command_faults(path: &str, code: &str) -> Vec<String> {
+    let outside = (!path.starts_with(COMMAND)).then(|| format!("{path}: outside of {COMMAND}"));
+    let used = modules_imported(code, "walrec").into_iter().filter(|module| !COMMAND_USES.contains(&module.as_str()));
+    outside.into_iter().chain(used.map(|module| format!("{path}: the command must not use walrec::{module}"))).collect()
+}
+
+/// A file of the library that knows of the command.
+fn knows_the_command((path, text): &Source) -> Vec<String> {
+    if path.starts_with("src/bin/") {
+        return Vec::new();
+    }
+    let code = code_of(text);
+    let crates = COMMAND_CRATES.iter().filter(|name| word_places(&code, name).next().is_some());
+    let feature = text.contains("feature = \"cli\"").then_some("the feature cli");
+    crates.copied().chain(feature).map(|what| format!("{path}: {what} belongs to the command")).collect()
 }
 
 /// Compares what a rule found with its list of exceptions: nothing unlisted, nothing listed in vain.
@@ -373,6 +401,25 @@ fn an_import_upward_or_sideways_is_seen() {
     ];
     for (path, text) in good {
         assert_none(&layer_faults(&made_up(path, text)));
+    }
+}
+
+#[test]
+fn the_command_stands_on_the_public_interface() {
+    let sources = sources();
+    assert!(sources.iter().any(|(path, _)| path == "src/bin/walrec/main.rs"), "the command is found");
+    assert_none(&sources.iter().flat_map(knows_the_command).collect::<Vec<_>>());
+    let faulty = [
+        ("src/bin/other.rs", "fn main() {}"),
+        ("src/bin/walrec/a.rs", "use walrec::ffi::X;"),
+        ("src/bin/walrec/a.rs", "use walrec::{format::Event, sync::Bell};"),
+    ];
+    for (path, text) in faulty {
+        assert_eq!(layer_faults(&made_up(path, text)).len(), 1, "{path}: {text}");
+    }
+    assert_none(&layer_faults(&made_up("src/bin/walrec/a.rs", "use walrec::{format::Event, segment}; use crate::b;")));
+    for text in ["use serde::Serialize;", "#[cfg(feature = \"cli\")] mod a;"] {
+        assert_eq!(knows_the_command(&made_up("src/segment/a.rs", text)).len(), 1, "{text}");
     }
 }
 

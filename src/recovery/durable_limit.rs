@@ -16,12 +16,7 @@ use crate::storage::{
 
 /// The last event that may be given out; `None` when everything that verifies may.
 pub(super) fn durable_limit(system: &dyn System, log: &dyn Directory) -> Result<Option<u64>, Error> {
-    let Some(bytes) = read_small_file(log, STAGE_FILE, STAGE_RECORD_BYTES)? else { return Ok(None) };
-    let Identity::Known(id) = read_identity(log)? else { return Ok(None) };
-    let Some(record) = StageRecord::parse(&bytes, id) else { return Ok(None) };
-    if !record.open || record.boot != system.boot_id().at("boot id", log.path(), "")? {
-        return Ok(None);
-    }
+    let Some(record) = stage_in_use(system, log)? else { return Ok(None) };
     let meta = read_meta(log)?.last_event_id;
     match open_stage(system, log, &record) {
         Ok(stage) => from_stage(&*stage, log, &record, meta),
@@ -38,7 +33,20 @@ pub(super) fn durable_limit(system: &dyn System, log: &dyn Directory) -> Result<
     }
 }
 
-fn open_stage(system: &dyn System, log: &dyn Directory, record: &StageRecord) -> io::Result<Arc<dyn Directory>> {
+/// The record of a recorder that has the log open in this boot, or was killed in it.
+pub(super) fn stage_in_use(system: &dyn System, log: &dyn Directory) -> Result<Option<StageRecord>, Error> {
+    let Some(bytes) = read_small_file(log, STAGE_FILE, STAGE_RECORD_BYTES)? else { return Ok(None) };
+    let Identity::Known(id) = read_identity(log)? else { return Ok(None) };
+    let Some(record) = StageRecord::parse(&bytes, id) else { return Ok(None) };
+    let in_use = record.open && record.boot == system.boot_id().at("boot id", log.path(), "")?;
+    Ok(in_use.then_some(record))
+}
+
+pub(super) fn open_stage(
+    system: &dyn System,
+    log: &dyn Directory,
+    record: &StageRecord,
+) -> io::Result<Arc<dyn Directory>> {
     if record.path == std::path::Path::new(STAGE_DIRECTORY) {
         log.open_subdirectory(STAGE_DIRECTORY)
     } else {

@@ -3,7 +3,8 @@
 //! [`Manager`] goes from segment to segment, [`SegmentReader`](segment_reader) from block to block,
 //! [`SegmentPreloader`](segment_preloader) reads the pieces that come next. Takes no lock, writes nothing,
 //! and reads with pread, so that a file cut by someone else is a short read and not a signal. Beside a running recorder it
-//! gives what is durable. [`Salvager`] passes over damage, [`verify`](fn@verify) judges a whole log.
+//! gives what is durable. [`Salvager`] passes over damage, [`verify`](fn@verify) judges a whole log,
+//! [`standing`](fn@standing) tells where its recorder stands.
 
 mod durable_limit;
 mod error;
@@ -12,6 +13,7 @@ mod manager;
 mod salvage;
 mod segment_preloader;
 mod segment_reader;
+mod standing;
 mod verify;
 
 use std::io;
@@ -24,7 +26,8 @@ use crate::storage::{Directory, Place, System};
 pub use error::Error;
 pub use manager::Manager;
 pub use salvage::{Gap, Item, Salvager};
-pub use verify::{Fault, VerifyReport, verify, verify_on};
+pub use standing::{Position, Standing, standing};
+pub use verify::{Fault, VerifyReport, verify, verify_on, verify_with};
 
 /// One call in so many that go for more events is timed: it is a block's time, and taking it 2 % of that.
 const NEXT_SAMPLE: u32 = 4;

@@ -78,6 +78,18 @@ pub fn verify(path: &Path) -> Result<VerifyReport, Error> {
 /// # Errors
 /// As [`verify`].
 pub fn verify_on(system: Arc<dyn System>, path: &Path) -> Result<VerifyReport, Error> {
+    verify_with(system, path, |_| {})
+}
+
+/// As [`verify_on`]; `progress` is told after each segment what was found so far.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_with(
+    system: Arc<dyn System>,
+    path: &Path,
+    mut progress: impl FnMut(&VerifyReport),
+) -> Result<VerifyReport, Error> {
     let directory = open_log(&*system, path)?;
     // Whatever happens meanwhile, this much must be there.
     let meta = read_meta(&*directory)?.last_event_id;
@@ -89,7 +101,7 @@ pub fn verify_on(system: Arc<dyn System>, path: &Path) -> Result<VerifyReport, E
         durable,
         report: VerifyReport::default(),
     };
-    verification.run()?;
+    verification.run(&mut progress)?;
     Ok(verification.report)
 }
 
@@ -115,7 +127,7 @@ struct Counted {
 }
 
 impl Verification {
-    fn run(&mut self) -> Result<(), Error> {
+    fn run(&mut self, progress: &mut dyn FnMut(&VerifyReport)) -> Result<(), Error> {
         let mut catalog = Catalog::read(&*self.directory)?;
         if catalog.indices().is_empty() {
             hold_begun(&*self.directory)?;
@@ -133,6 +145,7 @@ impl Verification {
                 before = after;
                 self.report.segments += 1;
                 self.report.segments_compressed += u64::from(!catalog.hot.contains(&index));
+                progress(&self.report);
             }
             previous = Some(index);
             if index == u32::MAX {

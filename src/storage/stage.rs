@@ -278,6 +278,8 @@ pub struct LivePage {
     pub written: bool,
     /// Id of the last durable event.
     pub durable_event_id: u64,
+    /// Whether the recorder has failed.
+    pub poisoned: bool,
 }
 
 impl ControlPage {
@@ -316,6 +318,7 @@ impl ControlPage {
             published: word(at::PUBLISHED),
             written: half(at::WRITTEN) != 0,
             durable_event_id: word(at::DURABLE),
+            poisoned: half(at::POISON) != 0,
         }))
     }
 }

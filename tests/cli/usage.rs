@@ -1,0 +1,111 @@
+//! Wrong uses, logs that are not there, and standard output that is closed early.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use crate::ground::{EVENTS, Ground, command, on, walrec};
+
+const ON_LOGS: [&str; 6] = ["info", "verify", "dump", "tail", "stats", "replay"];
+
+#[test]
+fn an_empty_directory_is_no_log() {
+    let ground = Ground::new("empty");
+    let empty = ground.empty("log");
+    let out = ground.log("out");
+    for name in ON_LOGS {
+        let ran = on(name, &empty, &[], 3);
+        assert!(ran.err.contains(empty.to_str().unwrap()) && ran.out.is_empty(), "{name}: {}", ran.err);
+        let value = on(name, &empty, &["--json"], 3).value();
+        assert_eq!(value["error"]["exit_code"], 3, "{name}: {value}");
+    }
+    on("salvage", &empty, &["--out", out.to_str().unwrap()], 3);
+    assert!(!out.exists(), "a file was made for nothing");
+    walrec(&["doctor", empty.to_str().unwrap()]);
+    assert_eq!(fs::read_dir(&empty).unwrap().count(), 0);
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_named() {
+    let ground = Ground::new("nothing");
+    let nothing = ground.log("nothing");
+    let nothing = nothing.to_str().unwrap();
+    let out = ground.log("out");
+    for name in ON_LOGS.into_iter().chain(["doctor", "bench"]) {
+        let ran = walrec(&[name, nothing]);
+        assert_eq!(ran.code, 3, "{name}: {}", ran.err);
+        assert!(ran.err.starts_with("walrec: ") && ran.err.contains(nothing), "{name}: {}", ran.err);
+    }
+    assert_eq!(walrec(&["salvage", nothing, "--out", out.to_str().unwrap()]).code, 3);
+}
+
+#[test]
+fn wrong_uses_end_in_2() {
+    for arguments in [
+        &[][..],
+        &["frobnicate"],
+        &["verify"],
+        &["dump", "x", "--no-such"],
+        &["dump", "x", "--from", "a"],
+        &["dump", "x", "--since", "yesterday"],
+        &["dump", "x", "--from", "1", "--since", "1"],
+        &["stats", "x", "--interval", "0"],
+        &["stats", "x", "--count", "1"],
+        &["bench", "x", "--events", "1"],
+        &["salvage", "x"],
+    ] {
+        let ran = walrec(arguments);
+        assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.err);
+        assert!(!ran.err.is_empty() && ran.out.is_empty());
+    }
+    for asked in ["--help", "--version", "help"] {
+        let ran = walrec(&[asked]);
+        assert!(ran.code == 0 && ran.err.is_empty() && ran.text().contains("walrec"), "{asked}");
+    }
+    assert!(walrec(&["--help"]).text().contains("Exit codes: 0 done, nothing wrong; 1 a fault"));
+}
+
+#[test]
+fn an_early_end_of_the_reader_is_quiet() {
+    let ground = Ground::new("early");
+    let log = ground.closed("log");
+    for (name, forms) in [("dump", 2), ("replay", 1)] {
+        for json in [&[][..], &["--json"]].into_iter().take(forms) {
+            let mut child = command(&[&[name, log.to_str().unwrap()], json].concat())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut out = BufReader::with_capacity(64, child.stdout.take().unwrap());
+            assert!(!out.fill_buf().unwrap().is_empty());
+            drop(out);
+            let output = child.wait_with_output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "{name} {json:?}");
+            assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{name} {json:?}");
+        }
+    }
+    // A whole dump is longer than a pipe: it did meet the closed end.
+    assert!(on("dump", &log, &[], 0).out.len() as u64 > EVENTS * 64);
+}
+
+#[test]
+fn bench_leaves_nothing_but_what_was_asked_for() {
+    let ground = Ground::new("bench");
+    let place = ground.empty("place");
+    let (hdr, svg) = (ground.log("run"), ground.log("run.svg"));
+    let files = ["--hdr", hdr.to_str().unwrap(), "--svg", svg.to_str().unwrap()];
+    let ran = on("bench", &place, &[&["--events", "50000", "--rate", "0", "--json"], &files[..]].concat(), 0);
+    let value = ran.value();
+    let names: Vec<&str> =
+        value["distributions"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["append", "append to durable", "timer alone"]);
+    assert_eq!(value["distributions"][0]["count"], 50_000);
+    assert_eq!(value["distributions"][1]["count"], 50_000 / 64);
+    assert!(fs::read_to_string(&svg).unwrap().ends_with("</svg>\n"));
+    for suffix in ["append", "durable"] {
+        let text = fs::read_to_string(ground.log(&format!("run.{suffix}.hgrm"))).unwrap();
+        assert!(text.contains("1/(1-Percentile)") && text.contains("#[Max"), "{text}");
+    }
+    let text = on("bench", &place, &["--events", "20000"], 0);
+    assert!(text.text().contains("p99.9") && text.err.is_empty(), "{}", text.text());
+}
