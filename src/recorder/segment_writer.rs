@@ -61,7 +61,7 @@ impl SegmentWriter {
 
     /// Appends `event`; its guard is ignored. The event is copied.
     ///
-    /// No system call, allocation, lock or page fault. It waits only under [`FullPolicy::Wait`], spinning.
+    /// No system call, allocation, lock or page fault. It waits only under [`FullPolicy::Wait`](super::config::FullPolicy::Wait), spinning.
     ///
     /// # Errors
     /// [`AppendError`]; nothing was recorded, and the same or another event may be tried again.
