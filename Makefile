@@ -146,6 +146,11 @@ bench: compilers library ## what an append costs, with its targets (QUICK=1: sho
 	$(CC) $(CFLAGS) -D_GNU_SOURCE benches/append.c benches/append/*.c -o $(TARGET)/benches-c/append $(LINK)
 	$(TARGET)/benches-c/append $(if $(QUICK),--quick) --json $(TARGET)/bench/append.json $(TARGET)
 
+bench-sync: compilers ## ways to make a write durable, side by side, in this directory: pwrite + fdatasync, RWF_DSYNC, io_uring
+	@mkdir -p $(TARGET)/benches-c
+	$(CC) $(CFLAGS) -D_GNU_SOURCE benches/sync_paths.c -o $(TARGET)/benches-c/sync_paths
+	$(TARGET)/benches-c/sync_paths $(TARGET) 1000
+
 bench-report: ## what the benchmarks measured (target/bench/*.json), as sections of docs/PERFORMANCE.md and plots in docs/plots
 	@command -v python3 >/dev/null || { echo "make: bench-report needs python3 (nothing but its standard library)" >&2; exit 1; }
 	python3 benches/report.py
@@ -156,7 +161,7 @@ bench-insn: tools compilers library ## instructions of the hot and cold paths, b
 	$(CARGO) build --release --locked --example instructions
 	CC=$(CC) benches/instructions.sh $(TARGET)/benches-c/instructions $(RELEASE)/examples/instructions $(TARGET)/bench/insn $(if $(RECORD),record)
 
-.PHONY: bench-growth bench-insn bench-report
+.PHONY: bench-growth bench-insn bench-report bench-sync
 bench-growth: compilers library ## costs over the number of segments, events, blocks, recorders (FULL=1: to the top sizes, 7 GB of stage; QUICK=1)
 	@mkdir -p $(TARGET)/benches-c $(TARGET)/bench
 	$(CC) $(CFLAGS) -D_GNU_SOURCE benches/growth.c benches/append/measure.c -o $(TARGET)/benches-c/growth $(LINK) -lm

@@ -395,7 +395,7 @@ fn row_values(text: &str) -> Vec<(String, f64)> {
 /// The other benchmarks compile as their comments say; they are run by `make bench-telemetry`.
 #[test]
 fn benchmarks_compile() {
-    for name in ["telemetry", "reader_telemetry", "instructions"] {
+    for name in ["telemetry", "reader_telemetry", "instructions", "sync_paths"] {
         let source = toolchain::project().join("benches").join(name).with_extension("c");
         toolchain::compile("c99", &source, &["-D_GNU_SOURCE", "-O2", "-fsyntax-only"]);
     }
