@@ -105,13 +105,15 @@ impl Repair<'_> {
             self.remove_empty_above(torn.index, &mut outcome.empty)?;
             if !self.move_torn(torn)? {
                 // Sealed as empty instead: no index at or below it may be given out again.
-                outcome.next_index = outcome.next_index.max(torn.index + 1);
+                outcome.next_index = outcome.next_index.max(torn.index.saturating_add(1));
                 outcome.link = Some(0);
             }
         }
         let next_index = outcome.next_index;
         outcome.empty.retain(|&index| index >= next_index);
-        if plan.excluded.last().is_some_and(|&excluded| excluded + 1 == next_index) && outcome.resumed.is_none() {
+        if plan.excluded.last().is_some_and(|&excluded| excluded.checked_add(1) == Some(next_index))
+            && outcome.resumed.is_none()
+        {
             outcome.link = None;
         }
         Ok(outcome)
