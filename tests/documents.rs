@@ -234,10 +234,12 @@ fn wrong_numbers(text: &str, header: &str) -> (usize, Vec<String>) {
 fn names_and_numbers_of_the_interface_are_the_headers() {
     let header = header();
     let cmake = document("packaging/walrec-config.cmake.in");
+    let inline = document("include/walrec_inline.h");
     let declared: BTreeSet<&str> = names_with(&header, "WALREC_")
         .into_iter()
         .chain(names_with(&header, "walrec_"))
         .chain(names_with(&cmake, "walrec_"))
+        .chain(names_with(&inline, "walrec_"))
         .collect();
     // Prometheus knows the metrics by the families of these files, with a prefix.
     let table = text_of(&root().join("src/telemetry/table.rs")) + &text_of(&root().join("src/telemetry/text.rs"));
