@@ -52,6 +52,8 @@ pub struct SegmentScan {
     pub end_block_guarded: bool,
     /// The chain value of the segment before, as block 0 tells it.
     pub link: Option<u64>,
+    /// Every whole block has its header; else only guards prove some.
+    pub finalized: bool,
     /// Every slot below `end_slot` holds an event.
     pub contiguous: bool,
     /// Byte offset after the last byte that is not zero.
@@ -76,6 +78,7 @@ impl SegmentScan {
             end_block: EndBlock::Boundary,
             end_block_guarded: true,
             link: None,
+            finalized: true,
             contiguous: true,
             nonzero_end: Geometry::end_offset(0),
             reason: Reason::None,
@@ -141,6 +144,7 @@ impl Walk<'_> {
             self.take(index, &verdict, first_id);
             self.scan.end_chain = chain_after;
             if accepted == EVENTS_PER_BLOCK {
+                self.scan.finalized &= matches!(state, BlockState::Finalized(_));
                 self.scan.chain = chain_after;
                 index += 1;
                 continue;

@@ -118,10 +118,13 @@ impl Surveyor<'_> {
         if let Some(index) = self.walk(unsealed, &mut plan)? {
             return Ok(Outcome::StageDisagrees(index));
         }
-        if let Some(newest) =
-            base.newest_hot.filter(|_| plan.segments.is_empty() && plan.torn.is_none() && plan.empty.is_empty())
-        {
-            self.plan_to_write_on(newest, &indices, &mut plan)?;
+        if let Some(newest) = base.newest_hot.filter(|_| plan.segments.is_empty()) {
+            if plan.torn.is_none() && plan.empty.is_empty() {
+                self.plan_to_write_on(newest, &indices, &mut plan)?;
+            } else if self.config.salvage {
+                // What is above it goes, so the next opening will want to write on it: what that will not accept is set aside now.
+                self.scan_sealed(&newest, &indices)?;
+            }
         }
         self.hold_against_watermarks(&mut plan)?;
         plan.first_event_id = self.first_event_id(&indices, &plan)?;
@@ -280,7 +283,8 @@ impl Surveyor<'_> {
                 return Err(self.corrupt(segment.index, end as u64, Reason::ValidAbove, detail));
             }
             if Some(place) < last_used {
-                let open_end = segment.staged_events() == 0 && segment.scan.end_block == EndBlock::Open;
+                let open_end = segment.staged_events() == 0
+                    && (segment.scan.end_block == EndBlock::Open || !segment.scan.finalized);
                 let unfinished = open_end && Some(place) < last_in_file;
                 if segment.slots == 0 || tail || unfinished {
                     let detail = format!("a later segment is in use: {}", segment.scan.reason.text());
@@ -350,17 +354,8 @@ impl Surveyor<'_> {
         if segment.file.attributes().at("stat", self.directory.path(), &segment.name.to_string())?.links > 1 {
             return Ok(());
         }
+        let (scan, agrees) = self.scan_sealed(&segment, indices)?;
         let (previous, link) = self.before(index, indices)?;
-        let scan = scan_segment(self.directory, &segment, previous)?;
-        let agrees = scan.event_count == seal.event_count
-            && scan.last_event_id == seal.last_event_id
-            && scan.first_event_id == seal.first_event_id
-            && scan.end_chain == seal.last_chained_checksum
-            && scan.end_slot.div_ceil(EVENTS_PER_BLOCK) == seal.block_count;
-        if !agrees && scan.event_count < seal.event_count {
-            let detail = format!("{} events by the seal, {} by the blocks", seal.event_count, scan.event_count);
-            return Err(self.corrupt(index, scan.end_offset() as u64, Reason::SealedCounts, detail));
-        }
         let mut surveyed = Surveyed {
             index,
             header: segment.header,
@@ -380,6 +375,24 @@ impl Surveyor<'_> {
             plan.segments.push(surveyed);
         }
         Ok(())
+    }
+
+    /// The blocks of a sealed segment, and whether they are exactly what its seal says; fewer events are an error.
+    fn scan_sealed(&self, segment: &HotSegment, indices: &BTreeSet<u32>) -> Result<(SegmentScan, bool), Error> {
+        let index = segment.name.index;
+        let (previous, _) = self.before(index, indices)?;
+        let scan = scan_segment(self.directory, segment, previous)?;
+        let Some(seal) = segment.header.seal else { return Ok((scan, false)) };
+        let agrees = scan.event_count == seal.event_count
+            && scan.last_event_id == seal.last_event_id
+            && scan.first_event_id == seal.first_event_id
+            && scan.end_chain == seal.last_chained_checksum
+            && scan.end_slot.div_ceil(EVENTS_PER_BLOCK) == seal.block_count;
+        if !agrees && scan.event_count < seal.event_count {
+            let detail = format!("{} events by the seal, {} by the blocks", seal.event_count, scan.event_count);
+            return Err(self.corrupt(index, scan.end_offset() as u64, Reason::SealedCounts, detail));
+        }
+        Ok((scan, agrees))
     }
 
     /// The last id and the chain value before segment `index`.

@@ -63,7 +63,7 @@ impl SegmentReader {
     }
 
     /// The chain value after the end of this segment; an error where the walk over an unsealed one does not end cleanly: valid data
-    /// stands above, or, when a later segment is in use, the last block is not finalized.
+    /// stands above, or, when a later segment is in use, a block is not finalized.
     pub(in crate::recovery) fn hold_end(&self, later_in_use: bool) -> Result<Option<u64>, Error> {
         let Source::Hot(segment) = &self.source else { return Ok(None) };
         if let Some(seal) = segment.header.seal {
@@ -71,7 +71,8 @@ impl SegmentReader {
         }
         let scan = crate::segment::scan_segment(&*self.directory, segment, self.before.last_event_id)?;
         let dirty = scan.nonzero_end > scan.end_offset();
-        let unfinished = matches!(scan.end_block, EndBlock::Open | EndBlock::Torn) || scan.end_slot == 0;
+        let unfinished =
+            matches!(scan.end_block, EndBlock::Open | EndBlock::Torn) || scan.end_slot == 0 || !scan.finalized;
         if scan.valid_above.is_some() || (later_in_use && (dirty || unfinished)) {
             let reason = if scan.valid_above.is_some() { Reason::ValidAbove } else { Reason::Hole };
             return Err(self.corrupt(reason, scan.reason.text().into()));
