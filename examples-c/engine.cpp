@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
-// engine.cpp: a matching engine on walrec. Each request of the feed is appended to the log before it touches a book.
+// engine.cpp: a matching engine on walrec. Each request of the feed is built in the log's memory and appended before it touches a book,
+// and its acknowledgement leaves when it has reached the level that was asked for (see gate.hpp).
 //
 // A start, whether the first or the one after a kill -9, is always the same: open the log (which recovers it), replay
 // it whole into the books, then go on with the feed after the last recovered event. That event's id is the only thing
@@ -14,15 +15,15 @@
 #include <exception>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "arguments.hpp"
+#include "gate.hpp"
 #include "itch_reader.hpp"
 #include "lobster_reader.hpp"
 #include "order_book.hpp"
 #include "progress.hpp"
 #include "request.hpp"
-#include "walrec.h"
+#include "walrec.hpp"
 
 namespace {
 
@@ -39,6 +40,7 @@ const char help[] =
     "  --stage-slots N         segments in the stage, 3 and up (default: the library's)\n"
     "  --flush-interval-us N   microseconds to the write of an append (default: the library's)\n"
     "  --keep-hot              never compress a segment of the log\n"
+    "  --acks LEVEL            appended (default) or durable: when the acknowledgement of an event leaves\n"
     "  --progress-file FILE    a page shared with a driver, see progress.hpp\n";
 
 struct Options {
@@ -49,17 +51,19 @@ struct Options {
     bool no_log = false;
     bool digest_only = false;
     bool keep_hot = false;
+    AckLevel acks = AckLevel::appended;
     uint64_t stop_after_message = UINT64_MAX;
     uint32_t num_blocks = 0; // 0 = the library's default
     uint32_t stage_slots = 0;
     uint32_t flush_interval_us = 0;
 };
 
-[[noreturn]] void fail(const std::string &what, walrec_status_t status)
+/// Throws when a call did not give OK.
+void expect(walrec::status status, const std::string &what)
 {
-    char text[1024] = "";
-    walrec_last_error(text, sizeof text);
-    throw RunError(what + ": " + walrec_status_str(status) + ": " + text);
+    if (!status) {
+        throw RunError(what + ": " + status.text() + ": " + walrec::last_error().c_str());
+    }
 }
 
 void print(const char *key, uint64_t value) { std::printf("%s=%" PRIu64 "\n", key, value); }
@@ -77,16 +81,9 @@ void log_message(void *, int32_t level, const char *message)
     }
 }
 
-struct CloseReader {
-    void operator()(walrec_reader_t *reader) const { walrec_reader_close(reader); }
-};
-struct CloseLog {
-    void operator()(walrec_t *log) const { walrec_close(log); }
-};
-
 class Engine {
 public:
-    explicit Engine(const Options &options) : options_(options), progress_(options.progress_file) {}
+    explicit Engine(const Options &options) : options_(options), progress_(options.progress_file), gate_(options.acks) {}
 
     void run()
     {
@@ -106,7 +103,7 @@ public:
             progress_->set(Phase::matching);
             match(*feed);
         }
-        if (log_ != nullptr) {
+        if (log_.is_open()) {
             close_log();
         }
         print_result();
@@ -116,8 +113,7 @@ public:
 private:
     void open_log()
     {
-        walrec_config_t config;
-        walrec_config_init(&config, sizeof config);
+        walrec::config config;
         config.num_blocks = options_.num_blocks;
         config.stage_slots = options_.stage_slots;
         config.flush_interval_us = options_.flush_interval_us;
@@ -126,17 +122,8 @@ private:
             config.max_segments = WALREC_KEEP_ALL;
         }
         config.log_cb = log_message;
-        walrec_t *log = nullptr;
-        const walrec_status_t status = walrec_open(options_.log.c_str(), &config, &log);
-        if (status != WALREC_OK) {
-            fail("walrec_open " + options_.log, status);
-        }
-        log_.reset(log);
-        report_.struct_size = sizeof report_;
-        const walrec_status_t reported = walrec_open_report(log, &report_);
-        if (reported != WALREC_OK) {
-            fail("walrec_open_report", reported);
-        }
+        expect(log_.open(options_.log.c_str(), config), "opening " + options_.log);
+        expect(log_.report(report_), "the report of the open");
         print("report_first_event_id", report_.first_event_id);
         print("report_last_event_id", report_.last_event_id);
         print("report_flags", report_.flags);
@@ -154,12 +141,9 @@ private:
     {
         const uint64_t begin = now_ns();
         if (report_.last_event_id != 0) {
-            walrec_reader_t *opened = nullptr;
-            const walrec_status_t status = walrec_reader_open(options_.log.c_str(), 0, 0, &opened);
-            if (status != WALREC_OK) {
-                fail("walrec_reader_open " + options_.log, status);
-            }
-            read_all(std::unique_ptr<walrec_reader_t, CloseReader>(opened).get());
+            walrec::reader reader;
+            expect(reader.open(options_.log.c_str()), "reading " + options_.log);
+            read_all(reader);
         }
         if (last_.event_id != report_.last_event_id || replayed_first_ != report_.first_event_id) {
             throw RunError(options_.log + ": the open report speaks of events " +
@@ -172,30 +156,21 @@ private:
         std::fflush(stdout);
     }
 
-    void read_all(walrec_reader_t *reader)
+    void read_all(walrec::reader &reader)
     {
-        std::vector<walrec_event_t> events(1024);
-        for (;;) {
-            size_t got = 0;
-            const walrec_status_t status = walrec_reader_read(reader, events.data(), events.size(), &got);
-            if (status == WALREC_END) {
-                return;
+        for (const walrec::event &event : reader) {
+            if (event.event_id <= last_.event_id) {
+                throw RunError(options_.log + ": event " + std::to_string(event.event_id) + " was read after event " +
+                               std::to_string(last_.event_id));
             }
-            if (status != WALREC_OK) {
-                fail("walrec_reader_read " + options_.log, status);
-            }
-            for (size_t i = 0; i < got; ++i) {
-                const walrec_event_t &event = events[i];
-                if (event.event_id <= last_.event_id) {
-                    throw RunError(options_.log + ": event " + std::to_string(event.event_id) +
-                                   " was read after event " + std::to_string(last_.event_id));
-                }
-                replayed_first_ = replayed_ == 0 ? event.event_id : replayed_first_;
-                replayed_messages_ += event.event_id / 4 != last_.event_id / 4;
-                apply(event, books_, counts_);
-                last_ = event;
-                progress_->events_replayed.store(++replayed_, std::memory_order_relaxed);
-            }
+            replayed_first_ = replayed_ == 0 ? event.event_id : replayed_first_;
+            replayed_messages_ += event.event_id / 4 != last_.event_id / 4;
+            apply(event, books_, counts_);
+            last_ = event;
+            progress_->events_replayed.store(++replayed_, std::memory_order_relaxed);
+        }
+        if (reader.last_status().code() != WALREC_END) {
+            expect(reader.last_status(), "reading " + options_.log);
         }
     }
 
@@ -216,15 +191,18 @@ private:
                 check_same_feed(message, skipped_requests);
                 begin = now_ns(); // the rate is that of matching, not of skipping
                 if (last_.event_id % 4 == 0 && has_second_event(message, last_)) {
-                    record(second_event(message, last_)); // killed between the two events of a replace
+                    record([&] { return second_event(message, last_); }); // killed between the two events of a replace
                 }
             } else if (message.action != Action::none) {
-                record(first_event(message, books_));
+                record([&] { return first_event(message, books_); });
                 if (has_second_event(message, last_)) {
-                    record(second_event(message, last_));
+                    record([&] { return second_event(message, last_); });
                 }
             }
             progress_->messages_done.store(messages_, std::memory_order_relaxed);
+            if (log_.is_open()) {
+                gate_.poll(log_);
+            }
         }
         if (messages_ < resume_at && messages_ < options_.stop_after_message) {
             throw InputError("the file has " + std::to_string(messages_) + " messages, but " + options_.log +
@@ -244,38 +222,47 @@ private:
         }
     }
 
-    /// Append, then apply: what has changed a book is always in the log.
-    void record(const walrec_event_t &event)
+    /// Append, then apply: what has changed a book is always in the log. `build` gives the event, right into its place there.
+    template <class Build> void record(Build build)
     {
-        if (log_ != nullptr) {
-            walrec_status_t status;
-            while ((status = walrec_append(log_.get(), &event)) == WALREC_E_BACKPRESSURE) {
-                ++backpressure_; // nothing was recorded: the disk is behind, try again
+        if (!log_.is_open()) {
+            last_ = build();
+        } else {
+            walrec::status status;
+            walrec::event built;
+            do {
+                status = log_.emplace([&](walrec::event &place) { built = place = build(); });
+                backpressure_ += status.code() == WALREC_E_BACKPRESSURE; // nothing was recorded: the disk is behind, try again
+            } while (status.code() == WALREC_E_BACKPRESSURE);
+            if (!status) { // not by `expect`, whose text would be made for each event
+                expect(status, "appending the event after " + std::to_string(last_.event_id));
             }
-            if (status != WALREC_OK) {
-                fail("walrec_append event " + std::to_string(event.event_id), status);
-            }
+            last_ = built;
             ++appended_;
+            gate_.enter(last_.event_id);
             progress_->events_appended.store(appended_, std::memory_order_relaxed);
-            progress_->last_event_id.store(event.event_id, std::memory_order_release);
+            progress_->last_event_id.store(last_.event_id, std::memory_order_release);
         }
-        apply(event, books_, counts_);
-        last_ = event;
+        apply(last_, books_, counts_);
     }
 
     void close_log()
     {
         const uint64_t begin = now_ns();
-        const walrec_status_t synced = walrec_sync(log_.get(), 0, UINT64_MAX);
-        if (synced != WALREC_OK) {
-            fail("walrec_sync", synced);
+        if (!gate_.drain(log_)) {
+            expect(log_.sync(), "acknowledging the last events");
         }
-        print("durable_event_id", walrec_durable_event_id(log_.get()));
+        expect(log_.sync(), "making the last events durable");
+        print("durable_event_id", log_.durable_event_id());
         print("sync_ns", now_ns() - begin);
-        const walrec_status_t closed = walrec_close(log_.release());
-        if (closed != WALREC_OK) {
-            fail("walrec_close", closed);
+        print("acknowledged", gate_.sent());
+        print("acknowledged_event_id", gate_.last_sent());
+        if (options_.acks == AckLevel::durable) {
+            print("ack_lag_p50_ns", gate_.lag_ns(0.5));
+            print("ack_lag_p99_ns", gate_.lag_ns(0.99));
+            print("ack_lag_longest_ns", gate_.longest_lag_ns());
         }
+        expect(log_.close(), "closing " + options_.log);
     }
 
     void print_result() const
@@ -310,9 +297,10 @@ private:
     ProgressFile progress_;
     OrderBooks books_;
     Counts counts_;
-    std::unique_ptr<walrec_t, CloseLog> log_;
-    walrec_open_report_t report_{};
-    walrec_event_t last_{}; // applied last; event_id 0 = none
+    walrec::recorder log_;
+    OutboundGate gate_;
+    walrec::open_report report_{};
+    walrec::event last_{}; // applied last; event_id 0 = none
     uint64_t replayed_ = 0;
     uint64_t replayed_first_ = 0;
     uint64_t replayed_messages_ = 0;
@@ -340,6 +328,12 @@ bool read_options(int argc, char **argv, Options &options)
             options.digest_only = true;
         } else if (args.is("--keep-hot")) {
             options.keep_hot = true;
+        } else if (args.is("--acks")) {
+            const std::string level = args.value();
+            if (level != "appended" && level != "durable") {
+                throw InputError("--acks is appended or durable, not " + level);
+            }
+            options.acks = level == "durable" ? AckLevel::durable : AckLevel::appended;
         } else if (args.is("--stop-after-message")) {
             options.stop_after_message = args.number(0, UINT64_MAX - 1);
         } else if (args.is("--num-blocks")) {

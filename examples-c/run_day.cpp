@@ -224,7 +224,7 @@ private:
                                          "/proc/self/fd/" + std::to_string(memory)};
         command.insert(command.end(), {log.empty() ? "--no-log" : "--log"});
         if (!log.empty()) {
-            command.push_back(log);
+            command.insert(command.end(), {log, "--acks", "durable"});
         }
         Child engine(command);
         ::close(memory);
@@ -263,6 +263,15 @@ private:
             books->orders = engine.number("orders");
             books->events_per_second = engine.number("events_per_second");
             books->stale = engine.number("stale");
+        }
+        if (!result.killed && !log.empty()) {
+            const uint64_t sent = engine.number("acknowledged");
+            if (sent != engine.number("appended")) {
+                throw RunError(name + ": of the appended events " + std::to_string(sent) + " were acknowledged");
+            }
+            result.outcome += ", acknowledged when durable: lag p50 " +
+                              std::to_string(engine.number("ack_lag_p50_ns") / 1000) + ", p99 " +
+                              std::to_string(engine.number("ack_lag_p99_ns") / 1000) + " us";
         }
         if (!log.empty()) {
             check_nothing_lost(result, progress->last_event_id.load());
