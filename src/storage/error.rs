@@ -52,9 +52,14 @@ pub trait Place<T> {
 
 impl<T> Place<T> for io::Result<T> {
     fn at(self, operation: &'static str, directory: &Path, name: &str) -> Result<T, Error> {
-        self.map_err(|source| {
-            let path = if name.is_empty() { directory.to_path_buf() } else { directory.join(name) };
-            Error { operation, path, source }
-        })
+        self.map_err(|source| placed(source, operation, directory, name))
     }
+}
+
+/// Out of line: what a failure needs would stand at each call otherwise.
+#[cold]
+#[inline(never)]
+fn placed(source: io::Error, operation: &'static str, directory: &Path, name: &str) -> Error {
+    let path = if name.is_empty() { directory.to_path_buf() } else { directory.join(name) };
+    Error { operation, path, source }
 }
