@@ -123,6 +123,42 @@ fn the_program_of_the_readme_compiles_and_runs() {
     let _ = fs::remove_dir_all(&directory);
 }
 
+/// The program of docs/EMBEDDING.md compiles, and goes on where it ended.
+#[test]
+fn the_program_for_an_engine_compiles_and_runs() {
+    let library = toolchain::library_directory().join("libwalrec.so").display().to_string();
+    let directory = toolchain::fresh_directory("embedding", false);
+    let blocks = blocks_of(&document("docs/EMBEDDING.md"), "cpp");
+    assert_eq!(blocks.len(), 1, "docs/EMBEDDING.md has one program");
+    let (source, program) = (directory.join("engine.cpp"), directory.join("engine"));
+    fs::write(&source, &blocks[0]).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
+    toolchain::compile(
+        "c++17",
+        &source,
+        &["-o", &program.display().to_string(), &library, &toolchain::rpath(), "-pthread"],
+    );
+    for (event, position) in [(1000, 1000), (2000, 2000)] {
+        let said = run_there(&program, &directory);
+        assert_eq!(said, format!("event {event}, position {position}, durable {event}\n"));
+    }
+    let _ = fs::remove_dir_all(&directory);
+}
+
+/// Metrics that the alerting rules name are those of the library.
+#[test]
+fn alerts_are_about_metrics_that_there_are() {
+    let table = text_of(&root().join("src/telemetry/table.rs")) + &text_of(&root().join("src/telemetry/text.rs"));
+    let unknown = |rules: &str| -> Vec<String> {
+        let told = rules.lines().filter(|line| line.trim_start().starts_with("expr:")).collect::<Vec<_>>().join("\n");
+        let names = names_with(&told, "walrec_").into_iter().map(|name| name.trim_end_matches("_bucket").to_owned());
+        names.filter(|name| !table.contains(&format!("\"{}\"", name.trim_start_matches("walrec_")))).collect()
+    };
+    let rules = document("docs/alerts.yml");
+    assert!(rules.matches("expr:").count() >= 7);
+    assert_eq!(unknown(&rules), Vec::<String>::new());
+    assert_eq!(unknown("    expr: walrec_nothing_total > 1"), ["walrec_nothing_total"]);
+}
+
 #[test]
 fn the_compiler_lines_of_the_readme_work() {
     let library = toolchain::library_directory().display().to_string();
@@ -152,8 +188,10 @@ fn dead_links(folder: &Path, text: &str) -> Vec<String> {
         let kept = heading.to_lowercase().replace(' ', "-");
         kept.chars().filter(|c| c.is_alphanumeric() || *c == '-' || *c == '_').collect()
     };
+    // What stands in a code block is no link: `[&](...)` is C++.
+    let prose: String = text.split("```").step_by(2).collect();
     let mut dead = Vec::new();
-    for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+    for link in prose.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
         let (path, anchor) = link.split_once('#').map_or((link, None), |(path, anchor)| (path, Some(anchor)));
         let target = folder.join(path);
         if !path.is_empty() && !target.exists() {
