@@ -161,7 +161,7 @@ bench-insn: tools compilers library ## instructions of the hot and cold paths, b
 	$(CARGO) build --release --locked --example instructions
 	CC=$(CC) benches/instructions.sh $(TARGET)/benches-c/instructions $(RELEASE)/examples/instructions $(TARGET)/bench/insn $(if $(RECORD),record)
 
-.PHONY: bench-growth bench-insn bench-report bench-sync
+.PHONY: bench-growth bench-insn bench-report bench-sync deb
 bench-growth: compilers library ## costs over the number of segments, events, blocks, recorders (FULL=1: to the top sizes, 7 GB of stage; QUICK=1)
 	@mkdir -p $(TARGET)/benches-c $(TARGET)/bench
 	$(CC) $(CFLAGS) -D_GNU_SOURCE benches/growth.c benches/append/measure.c -o $(TARGET)/benches-c/growth $(LINK) -lm
@@ -198,6 +198,9 @@ bench-peers: compilers library ## other logs beside walrec: accepted, durable, a
 check-peers: ## that bench-peers still compiles: walrec, the baselines and the measuring itself, without the other peers
 	$(CARGO) fmt --check --manifest-path benches/peers/Cargo.toml
 	$(CARGO) clippy --locked --manifest-path benches/peers/Cargo.toml --target-dir $(TARGET)/peers --no-default-features -- -D warnings
+
+deb: library ## Debian packages libwalrec0 and libwalrec-dev, in target/deb
+	@RELEASE="$(RELEASE)" OUT="$(TARGET)/deb" packaging/deb.sh
 
 clean: ## remove target/
 	$(CARGO) clean

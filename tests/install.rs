@@ -166,6 +166,40 @@ fn by_pkg_config() {
     build_and_run("pkg-config-static", "gcc", "consumer.c", &private);
 }
 
+/// The Debian packages, installed into a root of their own by dpkg, whose dependencies are those of the library; a program is built
+/// from that root and run with it.
+#[test]
+fn by_debian_packages() {
+    if !has("dpkg-deb", "the Debian packages") {
+        return;
+    }
+    let mut make = Command::new("make");
+    make.args(["--no-print-directory", "-s", "deb"]).current_dir(project()).env_remove("MAKEFLAGS");
+    let printed = run_tool(&mut make, "make deb failed.");
+    let packages: Vec<PathBuf> =
+        printed.lines().filter(|line| line.ends_with(".deb")).map(|line| project().join(line)).collect();
+    assert_eq!(packages.len(), 2, "{printed}");
+    let root = toolchain::fresh_directory("install-deb", false);
+    for directory in ["var/lib/dpkg/info", "var/lib/dpkg/updates", "var/lib/dpkg/triggers"] {
+        fs::create_dir_all(root.join(directory)).expect("a directory");
+    }
+    fs::write(root.join("var/lib/dpkg/status"), "").expect("a file");
+    let mut dpkg = Command::new("dpkg");
+    dpkg.arg(format!("--root={}", root.display())).args(["--force-depends", "--force-not-root", "-i"]).args(&packages);
+    run_tool(&mut dpkg, "The packages could not be installed.");
+    let fields = run_tool(Command::new("dpkg-deb").arg("-f").arg(&packages[0]).arg("Depends"), ADVICE);
+    assert!(fields.starts_with("libc6 (>= 2.") && fields.trim_end().ends_with("libgcc-s1"), "{fields}");
+    let listing = run_tool(Command::new("find").arg(root.join("usr")).args(["-name", "walrec.pc"]), ADVICE);
+    let pc = Path::new(listing.trim()).parent().expect("the package has walrec.pc").to_owned();
+    let mut tool = Command::new("pkg-config");
+    tool.args(["--cflags", "--libs", "walrec"]).env("PKG_CONFIG_LIBDIR", &pc).env("PKG_CONFIG_SYSROOT_DIR", &root);
+    tool.env("PKG_CONFIG_ALLOW_SYSTEM_CFLAGS", "1").env("PKG_CONFIG_ALLOW_SYSTEM_LIBS", "1");
+    let mut options: Vec<String> = run_tool(&mut tool, ADVICE).split_whitespace().map(str::to_owned).collect();
+    options.push(format!("-Wl,-rpath,{}", pc.parent().expect("lib").display()));
+    build_and_run("deb-cpp", "g++", "consumer.cpp", &options);
+    let _ = fs::remove_dir_all(&root);
+}
+
 #[test]
 fn by_plain_options() {
     let root = prefix().display();
