@@ -336,7 +336,8 @@ impl Manager {
     fn go_on(&mut self, done: bool) -> Result<bool, Error> {
         let Some(segment) = &mut self.segment else { return Ok(false) };
         let index = segment.index;
-        let after = segment.after();
+        // One that is full but not sealed must be looked at as a whole, like one that ends before its end.
+        let (done, after) = (done && segment.is_sealed(), segment.after());
         if done && self.go_on_by_known_names(index, after) {
             return Ok(true);
         }
