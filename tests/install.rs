@@ -176,8 +176,11 @@ fn by_debian_packages() {
     let mut make = Command::new("make");
     make.args(["--no-print-directory", "-s", "deb"]).current_dir(project()).env_remove("MAKEFLAGS");
     let printed = run_tool(&mut make, "make deb failed.");
-    let packages: Vec<PathBuf> =
-        printed.lines().filter(|line| line.ends_with(".deb")).map(|line| project().join(line)).collect();
+    let packages: Vec<PathBuf> = printed
+        .lines()
+        .map(|line| project().join(line))
+        .filter(|path| path.extension() == Some("deb".as_ref()))
+        .collect();
     assert_eq!(packages.len(), 2, "{printed}");
     let root = toolchain::fresh_directory("install-deb", false);
     for directory in ["var/lib/dpkg/info", "var/lib/dpkg/updates", "var/lib/dpkg/triggers"] {
