@@ -123,7 +123,7 @@ impl Surveyor<'_> {
                 self.plan_to_write_on(newest, &indices, &mut plan)?;
             } else if self.config.salvage {
                 // What is above it goes, so the next opening will want to write on it: what that will not accept is set aside now.
-                self.scan_sealed(&newest, &indices)?;
+                self.scan_sealed(&newest, self.before(newest.name.index, &indices)?.0)?;
             }
         }
         self.hold_against_watermarks(&mut plan)?;
@@ -354,8 +354,8 @@ impl Surveyor<'_> {
         if segment.file.attributes().at("stat", self.directory.path(), &segment.name.to_string())?.links > 1 {
             return Ok(());
         }
-        let (scan, agrees) = self.scan_sealed(&segment, indices)?;
         let (previous, link) = self.before(index, indices)?;
+        let (scan, agrees) = self.scan_sealed(&segment, previous)?;
         let mut surveyed = Surveyed {
             index,
             header: segment.header,
@@ -377,10 +377,9 @@ impl Surveyor<'_> {
         Ok(())
     }
 
-    /// The blocks of a sealed segment, and whether they are exactly what its seal says; fewer events are an error.
-    fn scan_sealed(&self, segment: &HotSegment, indices: &BTreeSet<u32>) -> Result<(SegmentScan, bool), Error> {
-        let index = segment.name.index;
-        let (previous, _) = self.before(index, indices)?;
+    /// The blocks of a sealed segment, which follow event `previous`, and whether they are exactly what its seal says; fewer events are
+    /// an error.
+    fn scan_sealed(&self, segment: &HotSegment, previous: u64) -> Result<(SegmentScan, bool), Error> {
         let scan = scan_segment(self.directory, segment, previous)?;
         let Some(seal) = segment.header.seal else { return Ok((scan, false)) };
         let agrees = scan.event_count == seal.event_count
@@ -390,6 +389,7 @@ impl Surveyor<'_> {
             && scan.end_slot.div_ceil(EVENTS_PER_BLOCK) == seal.block_count;
         if !agrees && scan.event_count < seal.event_count {
             let detail = format!("{} events by the seal, {} by the blocks", seal.event_count, scan.event_count);
+            let index = segment.name.index;
             return Err(self.corrupt(index, scan.end_offset() as u64, Reason::SealedCounts, detail));
         }
         Ok((scan, agrees))
