@@ -23,9 +23,9 @@ pub const MOST_UNSYNCED_BYTES: usize = 4 << 20;
 pub enum EndBlock {
     /// No event, or the block is whole.
     Boundary,
-    /// A zero header: the block is open.
+    /// A zero header, or a valid one from before its last events: the block is open.
     Open,
-    /// A valid header; it may prove fewer events than the guards do.
+    /// A valid header that tells of all its events.
     Finalized,
     /// A header that does not hold.
     Torn,
@@ -52,7 +52,7 @@ pub struct SegmentScan {
     pub end_block_guarded: bool,
     /// The chain value of the segment before, as block 0 tells it.
     pub link: Option<u64>,
-    /// Every whole block has its header; else only guards prove some.
+    /// Every whole block has its header, which tells of all its events; else only guards prove some.
     pub finalized: bool,
     /// Every slot below `end_slot` holds an event.
     pub contiguous: bool,
@@ -143,8 +143,9 @@ impl Walk<'_> {
             }
             self.take(index, &verdict, first_id);
             self.scan.end_chain = chain_after;
+            let told = matches!(state, BlockState::Finalized(header) if u32::from(header.event_count) == accepted);
             if accepted == EVENTS_PER_BLOCK {
-                self.scan.finalized &= matches!(state, BlockState::Finalized(_));
+                self.scan.finalized &= told;
                 self.scan.chain = chain_after;
                 index += 1;
                 continue;
@@ -152,9 +153,9 @@ impl Walk<'_> {
             self.scan.reason = reason_of(state);
             self.scan.end_block_guarded = verdict.all_guarded;
             self.scan.end_block = match state {
-                BlockState::Finalized(_) => EndBlock::Finalized,
+                BlockState::Finalized(_) if told => EndBlock::Finalized,
                 BlockState::Torn(_) => EndBlock::Torn,
-                BlockState::Empty | BlockState::Open | BlockState::Newer => EndBlock::Open,
+                _ => EndBlock::Open,
             };
             // What stands above its events does not matter then: the next block's chain proves this one as it is.
             if !self.is_finalized_next(index, &verdict, chain_after)? {
