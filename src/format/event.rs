@@ -1,6 +1,5 @@
-//! One event: 64 bytes, and the guard that makes it valid on its own.
+//! One event: 64 bytes.
 
-use super::checksum::crc32c;
 use super::le;
 
 /// Bytes of an event.
@@ -96,36 +95,6 @@ mod copy {
     }
 }
 
-/// What binds a guard to one place of one segment.
-#[derive(Clone, Copy, Debug)]
-pub struct GuardContext {
-    /// The segment's index.
-    pub segment_index: u32,
-    /// The segment's creation time, which never repeats within a log.
-    pub created_ts_ns: u64,
-}
-
-impl GuardContext {
-    /// The guard of the event in `slot` of the segment; never 0. Only bytes 0..60 of `event` count.
-    #[must_use]
-    pub fn guard(&self, slot: u32, event: &[u8; EVENT_BYTES]) -> u32 {
-        let mut input = [0_u8; 16 + 60];
-        le::put(&mut input, 0, self.segment_index.to_le_bytes());
-        le::put(&mut input, 4, self.created_ts_ns.to_le_bytes());
-        le::put(&mut input, 12, slot.to_le_bytes());
-        input[16..].copy_from_slice(&event[..60]);
-        crc32c(&input).max(1)
-    }
-
-    /// Whether `event` carries the guard of `slot`.
-    #[must_use]
-    pub fn holds(&self, slot: u32, event: &[u8; EVENT_BYTES]) -> bool {
-        let told = le::u32_at(event, 60);
-        // An empty slot needs no sum.
-        told != 0 && told == self.guard(slot, event)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,29 +123,5 @@ mod tests {
         Event::copy_from_bytes(&mut events, &[bytes; 2]);
         assert_eq!(events, [sample(), sample(), Event::default()]);
         assert_eq!((bytes[0], bytes[40], bytes[43], bytes[59], bytes[60]), (7, 3, b'a', b'q', 1));
-    }
-
-    #[test]
-    fn a_guard_holds_only_in_its_place() {
-        let context = GuardContext { segment_index: 3, created_ts_ns: 1_700 };
-        let mut bytes = sample().to_bytes();
-        let guard = context.guard(5, &bytes);
-        le::put(&mut bytes, 60, guard.to_le_bytes());
-        assert!(context.holds(5, &bytes));
-        assert!(!context.holds(6, &bytes));
-        assert!(!GuardContext { segment_index: 4, ..context }.holds(5, &bytes));
-        assert!(!GuardContext { created_ts_ns: 1_701, ..context }.holds(5, &bytes));
-        for byte in 0..EVENT_BYTES {
-            let mut damaged = bytes;
-            damaged[byte] ^= 1;
-            assert!(!context.holds(5, &damaged), "byte {byte}");
-        }
-    }
-
-    #[test]
-    fn a_guard_of_zero_is_stored_as_one() {
-        // 0 is what an empty slot holds, so no event may have it.
-        let context = GuardContext { segment_index: 0, created_ts_ns: 0 };
-        assert!(!context.holds(0, &[0; EVENT_BYTES]));
     }
 }

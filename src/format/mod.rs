@@ -13,6 +13,7 @@ mod event;
 mod file_name;
 mod full_blocks;
 mod geometry;
+mod guard;
 mod id;
 mod le;
 mod meta;
@@ -22,13 +23,14 @@ mod verdict;
 
 pub use block::{BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockHeader, EVENTS_PER_BLOCK, FLAG_GUARDS, FLAG_LINK, FLAGS_KNOWN};
 pub use checksum::{crc32c, xxh64};
-pub use event::{EVENT_BYTES, Event, GuardContext};
+pub use event::{EVENT_BYTES, Event};
 pub use file_name::{
     ID_FILE, ID_TEMP_FILE, META_FILE, META_TEMP_FILE, QUARANTINE_DIRECTORY, STAGE_DIRECTORY, STAGE_FILE,
     STAGE_TEMP_FILE, SegmentName, SegmentNameKind, lost_marker_name, parse_lost_marker,
 };
 pub use full_blocks::{FullBlocks, full_blocks};
 pub use geometry::{Geometry, MAX_BLOCKS_READ, MAX_BLOCKS_WRITTEN, MIN_BLOCKS, PAGE_BYTES, padded_to_page};
+pub use guard::GuardContext;
 pub use id::Id128;
 pub(crate) use le::{array_at, put, u16_at, u32_at, u64_at};
 pub use meta::{META_BYTES, MetaPosition};

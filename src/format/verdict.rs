@@ -5,7 +5,8 @@
 
 use super::block::{BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockHeader, EVENTS_PER_BLOCK, FLAGS_KNOWN};
 use super::block_sums::sums_of;
-use super::event::{EVENT_BYTES, GuardContext};
+use super::event::EVENT_BYTES;
+use super::guard::GuardContext;
 use super::le;
 use super::reason::Reason;
 use super::segment_header::{SEGMENT_HEADER_BYTES, SEGMENT_MAGIC, SEGMENT_VERSION, SegmentHeader, checksum_of};

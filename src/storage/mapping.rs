@@ -16,7 +16,7 @@ use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw};
 
 use crate::format::PAGE_BYTES;
 
@@ -199,29 +199,67 @@ impl fmt::Debug for CursorPage {
 /// A page-aligned buffer of one owner, for direct reads and writes.
 #[derive(Debug)]
 pub struct PageBuffer {
-    pages: HeapPages,
+    pages: Pages,
 }
+
+#[derive(Debug)]
+enum Pages {
+    Heap(HeapPages),
+    /// Of a mapping of its own, which is longer by a huge page.
+    Huge {
+        map: MmapMut,
+        place: usize,
+        bytes: usize,
+    },
+}
+
+const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 impl PageBuffer {
     /// At least `bytes` bytes, whole pages, zero.
     #[must_use]
     pub fn zeroed(bytes: usize) -> Self {
-        Self { pages: HeapPages::zeroed(bytes) }
+        Self { pages: Pages::Heap(HeapPages::zeroed(bytes)) }
     }
+
+    /// The same in huge pages of 2 MiB, where the system gives them: a device is told of a few ranges then, not of one for each page.
+    #[must_use]
+    pub fn in_huge_pages(bytes: usize) -> Self {
+        Self { pages: huge_pages(bytes).unwrap_or_else(|| Pages::Heap(HeapPages::zeroed(bytes))) }
+    }
+}
+
+fn huge_pages(bytes: usize) -> Option<Pages> {
+    if cfg!(miri) {
+        return None;
+    }
+    let bytes = bytes.next_multiple_of(HUGE_PAGE_BYTES);
+    let mut map = MmapMut::map_anon(bytes + HUGE_PAGE_BYTES).ok()?;
+    let place = map.as_ptr().align_offset(HUGE_PAGE_BYTES);
+    map.advise_range(Advice::HugePage, place, bytes).ok()?;
+    // Present before they are used.
+    map.get_mut(place..)?.iter_mut().step_by(HUGE_PAGE_BYTES).for_each(|byte| *byte = 0);
+    Some(Pages::Huge { map, place, bytes })
 }
 
 impl std::ops::Deref for PageBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: the pages are initialized, belong to this object alone, and are borrowed with it.
-        unsafe { std::slice::from_raw_parts(self.pages.as_ptr(), self.pages.len()) }
+        match &self.pages {
+            // SAFETY: the pages are initialized, belong to this object alone, and are borrowed with it.
+            Pages::Heap(pages) => unsafe { std::slice::from_raw_parts(pages.as_ptr(), pages.len()) },
+            Pages::Huge { map, place, bytes } => &map[*place..][..*bytes],
+        }
     }
 }
 
 impl std::ops::DerefMut for PageBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above, and borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.pages.as_ptr(), self.pages.len()) }
+        match &mut self.pages {
+            // SAFETY: as above, and borrowed mutably.
+            Pages::Heap(pages) => unsafe { std::slice::from_raw_parts_mut(pages.as_ptr(), pages.len()) },
+            Pages::Huge { map, place, bytes } => &mut map[*place..][..*bytes],
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! it is told to stop, sleeps on the worker's bell when there was nothing to do (first the worker's short interval, after
 //! some idle rounds its long one), and then calls `on_close` once. All signals are blocked in the thread. An error or a panic
 //! ends the thread and is handed to `on_failure`, once.
-#![allow(unsafe_code, reason = "blocks signals, pins the thread and names it through libc")]
+#![allow(unsafe_code, reason = "blocks signals, and tells the scheduler of the thread, through libc")]
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +23,8 @@ pub trait Worker: Send {
     type Error: std::fmt::Display + Send;
     /// The thread's name, at most 15 bytes.
     const NAME: &'static str;
+    /// What is added to the thread's nice value: above 0 it gives way to others on the same CPU.
+    const NICE: i32 = 0;
 
     /// Does what can be done now; the count of things done, 0 when there was nothing.
     ///
@@ -139,6 +141,10 @@ impl<W> Drop for WorkerThread<W> {
 fn run<W: Worker>(worker: &mut W, stop: &Stop, bell: &Bell, cpu: Option<u32>) -> Result<(), String> {
     if let Some(cpu) = cpu {
         pin_to(cpu).map_err(|error| format!("pin {} to CPU {cpu}: {error}", W::NAME))?;
+    }
+    if W::NICE > 0 {
+        // SAFETY: the call has no conditions; on Linux it is about the calling thread. Being nicer is always allowed.
+        let _ = unsafe { libc::nice(W::NICE) };
     }
     let mut idle_rounds = 0_u32;
     while !stop.requested() {
@@ -262,6 +268,46 @@ mod tests {
         assert!(worker.rounds >= 100);
         assert_eq!(rounds.try_iter().filter(|&round| round == 0).count(), 1);
         assert!(failures.try_recv().is_err());
+    }
+
+    /// Tells the nice value of its thread.
+    struct Told<const NICE: i32>(mpsc::Sender<i32>);
+
+    impl<const NICE: i32> Worker for Told<NICE> {
+        type Error = &'static str;
+        const NAME: &'static str = "walrec-test";
+        const NICE: i32 = NICE;
+
+        fn do_work(&mut self) -> Result<usize, Self::Error> {
+            // SAFETY: the call has no conditions; 0 is the calling thread.
+            let _ = self.0.send(unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) });
+            Ok(0)
+        }
+
+        fn on_close(&mut self) -> Result<(), Self::Error> {
+            Ok(())
+        }
+
+        fn idle_sleeps(&self) -> (Duration, Duration) {
+            (Duration::from_millis(1), Duration::from_millis(1))
+        }
+    }
+
+    fn nice_value<const NICE: i32>() -> i32 {
+        let (told, values) = mpsc::channel();
+        let thread = WorkerThread::spawn(Told::<NICE>(told), Arc::default(), None, |_| ()).unwrap();
+        let value = values.recv().unwrap();
+        drop(thread);
+        value
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no scheduler to tell")]
+    fn a_nice_worker_is_nicer_than_its_maker() {
+        let own = nice_value::<0>();
+        assert_eq!(nice_value::<3>(), (own + 3).min(19));
+        // The one who started it stays what it was.
+        assert_eq!(nice_value::<0>(), own);
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! 2. No event of segment N+1 is written before N's last block is finalized and synced: the front segment is flushed to its
 //!    end before the next one is looked at.
 //! 3. A cycle covers at most [`MOST_UNSYNCED_BYTES`] of new bytes, so that no torn write is longer.
-//! 4. The file never holds a byte above the sampled count but zeros: the last page goes out from a private copy.
+//! 4. The file never holds a byte above the sampled count but zeros: pages go out from a private copy. It lies in one huge page where the
+//!    system has them: a direct write out of the stage's small pages takes twice as long, which is more than the copy costs.
 //!
 //! Crash story, power cut within a cycle: any subset of its sectors is on disk. Events below the old watermark keep guards
 //! that hold, whatever the rewritten block header says; above it, the accepted prefix ends at the first event that is not
@@ -20,6 +21,7 @@
     reason = "reads and finalizes the bytes of stage slots that are the flusher's by the stage's rule"
 )]
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -38,8 +40,6 @@ use crate::telemetry::{Consumer, Count, Moment, Producer, Telemetry, Timing};
 
 /// So much pending is flushed at once, whatever the interval says.
 const EAGER_BYTES: usize = 256 << 10;
-/// Ranges up to this size are written from the private buffer in one call.
-const COPY_BYTES: usize = 128 << 10;
 const LONG_SLEEP: Duration = Duration::from_millis(1);
 
 /// A slot that the preparer may use again.
@@ -130,7 +130,7 @@ impl Worker for SegmentFlusher {
 impl SegmentFlusher {
     /// `link`: the chain value of the segment before the first activated one.
     pub(crate) fn new(shared: Arc<Shared>, rings: FlusherRings, link: Option<u64>) -> Self {
-        let buffer = PageBuffer::zeroed(COPY_BYTES + PAGE_BYTES);
+        let buffer = PageBuffer::in_huge_pages(MOST_UNSYNCED_BYTES);
         Self { shared, rings, front: None, handing_on: None, link, buffer, last_cycle: Instant::now() }
     }
 
@@ -216,9 +216,9 @@ impl SegmentFlusher {
         self.last_cycle = Instant::now();
         let shared = Arc::clone(&self.shared);
         let slot = shared.slot(front.active.segment.slot);
-        let begin = finalize(slot, front, target, tail, self.link, &shared.telemetry);
+        let pages = finalize(slot, front, target, tail, self.link, &mut self.buffer, &shared.telemetry);
         shared.set_flushing(true);
-        let outcome = self.write_and_sync(slot, front, begin, Geometry::end_offset(target));
+        let outcome = self.write_and_sync(front, pages);
         shared.set_flushing(false);
         if !outcome? {
             return Ok(0);
@@ -232,11 +232,14 @@ impl SegmentFlusher {
         Ok(usize::from(moved))
     }
 
-    /// Makes the file's bytes below `end` durable, of which those below `begin` are; `false` when the disk was full.
-    fn write_and_sync(&mut self, slot: &Slot, front: &Front, begin: usize, end: usize) -> Result<bool, WorkerError> {
-        let shared = Arc::clone(&self.shared);
+    /// Makes what the buffer has of these bytes of the file durable; `false` when the disk was full.
+    fn write_and_sync(&self, front: &Front, pages: Range<usize>) -> Result<bool, WorkerError> {
+        let shared = &self.shared;
+        let (file, name) = (&*front.active.segment.file, front.active.segment_name());
+        shared.telemetry.count(Count::BytesWritten, pages.len() as u64);
         let begun = Moment::now();
-        match self.write(slot, front, begin, end) {
+        let written = file.write_all_at(&self.buffer[..pages.len()], pages.start as u64);
+        match written.at("write", shared.directory.path(), &name) {
             Err(error) if may_retry_write(&error) => {
                 shared.set_no_space(NO_SPACE_FLUSHER, Some(&error.to_string()));
                 shared.telemetry.count(Count::WriteRetries, 1);
@@ -246,36 +249,11 @@ impl SegmentFlusher {
             other => other?,
         }
         shared.telemetry.record_since(Timing::Write, begun);
-        let name = front.active.segment_name();
         let begun = Moment::now();
-        front.active.segment.file.sync_data().at("sync", shared.directory.path(), &name)?;
+        file.sync_data().at("sync", shared.directory.path(), &name)?;
         shared.telemetry.record_since(Timing::Sync, begun);
         shared.set_no_space(NO_SPACE_FLUSHER, None);
         Ok(true)
-    }
-
-    /// Writes the pages that cover `begin..end`; bytes above `end` in the last page go out as zeros.
-    fn write(&mut self, slot: &Slot, front: &Front, begin: usize, end: usize) -> Result<(), crate::storage::Error> {
-        let file = &*front.active.segment.file;
-        let (directory, name) = (self.shared.directory.path(), front.active.segment_name());
-        let mut from = begin - begin % PAGE_BYTES;
-        let last_page = end - end % PAGE_BYTES;
-        self.shared.telemetry.count(Count::BytesWritten, (end.next_multiple_of(PAGE_BYTES) - from) as u64);
-        if end - from > COPY_BYTES && last_page > from {
-            // SAFETY: all of it lies below the published count, where only this thread writes.
-            let whole_pages = unsafe { slot.bytes(from, last_page) };
-            file.write_all_at(whole_pages, from as u64).at("write", directory, &name)?;
-            from = last_page;
-        }
-        if end > from {
-            // SAFETY: as above.
-            let bytes = unsafe { slot.bytes(from, end) };
-            let padded = (end - from).next_multiple_of(PAGE_BYTES);
-            self.buffer[..bytes.len()].copy_from_slice(bytes);
-            self.buffer[bytes.len()..padded].fill(0);
-            file.write_all_at(&self.buffer[..padded], from as u64).at("write", directory, &name)?;
-        }
-        Ok(())
     }
 
     /// Everything is durable and finalized: the slot goes back to the preparer, the file on to the maintainer.
@@ -316,50 +294,61 @@ impl SegmentFlusher {
     }
 }
 
-/// Guards the events below `target` and finalizes the blocks that are full by then, and with `tail` the last partial one. Gives the
-/// offset of the first byte that the file does not have yet.
+/// Guards the events below `target`, finalizes the blocks that are full by then, and with `tail` the last partial one, and copies what the
+/// file does not have yet to `buffer`: whole pages, with zeros above the last event. Gives their place in the file. Block by block, so that
+/// each is fetched into the cache once.
 fn finalize(
     slot: &Slot,
     front: &mut Front,
     target: u32,
     tail: bool,
     link: Option<u64>,
+    buffer: &mut [u8],
     telemetry: &Telemetry,
-) -> usize {
+) -> Range<usize> {
     let header = front.active.segment.header;
     let guards = GuardContext { segment_index: header.segment_index, created_ts_ns: header.created_ts_ns };
-    for place in front.guarded_slots..target {
-        let offset = Geometry::event_offset(place);
-        // SAFETY: a published event; its guard's bytes are the flusher's.
-        let event = unsafe { slot.bytes_mut(offset, offset + EVENT_BYTES) };
-        if let Ok(event) = <&mut [u8; EVENT_BYTES]>::try_from(event) {
-            let guard = guards.guard(place, event);
-            event[60..].copy_from_slice(&guard.to_le_bytes());
-        }
-    }
-    front.guarded_slots = front.guarded_slots.max(target);
     let durable = front.active.progress;
-    let mut begin = Geometry::event_offset(durable.durable_slots.min(target.saturating_sub(1)));
     // Blocks that an earlier try has finalized but not written are made again: the same bytes.
     front.staged = durable;
-    let full_blocks = target / EVENTS_PER_BLOCK;
-    let blocks = if tail { target.div_ceil(EVENTS_PER_BLOCK) } else { full_blocks };
-    for block in durable.finalized_blocks..blocks {
-        let count = (target - block * EVENTS_PER_BLOCK).min(EVENTS_PER_BLOCK);
-        let link = if block == 0 { link } else { None };
-        let begun = Moment::now();
-        let finalized = finalize_block(slot, block, count, front.staged.chain, link);
-        telemetry.record_since(Timing::Finalize, begun);
-        front.staged.chain = finalized.chained_checksum;
+    let blocks = durable.finalized_blocks..target.div_ceil(EVENTS_PER_BLOCK);
+    let first_event = Geometry::event_offset(durable.durable_slots.min(target.saturating_sub(1)));
+    let is_open = !tail && target / EVENTS_PER_BLOCK == blocks.start;
+    let first_byte = if is_open { first_event } else { first_event.min(Geometry::block_offset(blocks.start)) };
+    let (begin, end) = (first_byte - first_byte % PAGE_BYTES, Geometry::end_offset(target));
+    let mut copied = begin;
+    for block in blocks {
+        let first = block * EVENTS_PER_BLOCK;
+        let count = (target - first).min(EVENTS_PER_BLOCK);
+        let unguarded = front.guarded_slots.max(first)..first + count;
+        if !unguarded.is_empty() {
+            let (from, to) = (Geometry::event_offset(unguarded.start), Geometry::event_offset(unguarded.end - 1));
+            // SAFETY: published events of one block; the bytes of their guards are the flusher's.
+            let events = unsafe { slot.bytes_mut(from, to + EVENT_BYTES) };
+            guards.put_guards(unguarded.start, events.as_chunks_mut().0);
+        }
+        if count == EVENTS_PER_BLOCK || tail {
+            let link = if block == 0 { link } else { None };
+            let begun = Moment::now();
+            front.staged.chain = finalize_block(slot, block, count, front.staged.chain, link).chained_checksum;
+            telemetry.record_since(Timing::Finalize, begun);
+        }
         if count == EVENTS_PER_BLOCK {
             front.staged.finalized_blocks = block + 1;
         }
-        begin = begin.min(Geometry::block_offset(block));
+        let block_end = Geometry::end_offset(first + count);
+        // SAFETY: below the published count only this thread writes.
+        let bytes = unsafe { slot.bytes(copied, block_end) };
+        buffer[copied - begin..block_end - begin].copy_from_slice(bytes);
+        copied = block_end;
     }
+    front.guarded_slots = front.guarded_slots.max(target);
+    let pages = begin..end.next_multiple_of(PAGE_BYTES);
+    buffer[end - begin..pages.len()].fill(0);
     if durable.first_event_id == 0 {
         front.staged.first_event_id = slot.event_id(0);
     }
-    begin
+    pages
 }
 
 fn finalize_block(slot: &Slot, block: u32, count: u32, chain: u64, link: Option<u64>) -> BlockHeader {

@@ -101,6 +101,8 @@ impl SegmentMaintainer {
 impl Worker for SegmentMaintainer {
     type Error = WorkerError;
     const NAME: &'static str = "walrec-maint";
+    // Freezing computes for tens of milliseconds: on a CPU that they share, the flusher must not wait for its turn.
+    const NICE: i32 = 10;
 
     fn do_work(&mut self) -> Result<usize, WorkerError> {
         if self.shared.is_poisoned() {
