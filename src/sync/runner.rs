@@ -302,7 +302,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "Miri has no scheduler to tell")]
     fn a_nice_worker_is_nicer_than_its_maker() {
         let own = nice_value::<0>();
         assert_eq!(nice_value::<3>(), (own + 3).min(19));
