@@ -222,7 +222,8 @@ impl PageBuffer {
         Self { pages: Pages::Heap(HeapPages::zeroed(bytes)) }
     }
 
-    /// The same in huge pages of 2 MiB, where the system gives them: a device is told of a few ranges then, not of one for each page.
+    /// The same in huge pages of 2 MiB, as far as they go and where the system gives them: a device is told of a few ranges then, not of
+    /// one for each page. They become present with their first use.
     #[must_use]
     pub fn in_huge_pages(bytes: usize) -> Self {
         Self { pages: huge_pages(bytes).unwrap_or_else(|| Pages::Heap(HeapPages::zeroed(bytes))) }
@@ -233,12 +234,10 @@ fn huge_pages(bytes: usize) -> Option<Pages> {
     if cfg!(miri) {
         return None;
     }
-    let bytes = bytes.next_multiple_of(HUGE_PAGE_BYTES);
-    let mut map = MmapMut::map_anon(bytes + HUGE_PAGE_BYTES).ok()?;
+    let bytes = bytes.next_multiple_of(PAGE_BYTES);
+    let map = MmapMut::map_anon(bytes + HUGE_PAGE_BYTES).ok()?;
     let place = map.as_ptr().align_offset(HUGE_PAGE_BYTES);
-    map.advise_range(Advice::HugePage, place, bytes).ok()?;
-    // Present before they are used.
-    map.get_mut(place..)?.iter_mut().step_by(HUGE_PAGE_BYTES).for_each(|byte| *byte = 0);
+    map.advise_range(Advice::HugePage, place, bytes - bytes % HUGE_PAGE_BYTES).ok()?;
     Some(Pages::Huge { map, place, bytes })
 }
 
