@@ -433,6 +433,10 @@ impl Manager {
         if self.catalog.indices().first().is_some_and(|&oldest| oldest > first) {
             return Error::NotFound(format!("segments {first} to {last} were retired before they were read"));
         }
+        self.not_there(first, last)
+    }
+
+    fn not_there(&self, first: u32, last: u32) -> Error {
         let path = self.directory.path().join(SegmentName::new(first, SegmentNameKind::Hot).to_string());
         let detail = format!("{first} to {last}");
         Corruption { path, segment_index: first, block: None, offset: 0, reason: Reason::MissingSegment, detail }.into()

@@ -82,20 +82,20 @@ impl Catalog {
     /// short. As ranges, both ends inclusive.
     #[must_use]
     pub fn missing(&self) -> Vec<(u32, u32)> {
-        let retiring = |name: &&SegmentName| name.kind == SegmentNameKind::Retiring;
-        let retired = self.leftovers.iter().filter(retiring).map(|name| name.index).max();
-        let mut missing = Vec::new();
-        let indices = self.indices();
+        let indices: Vec<u32> = self.indices().into_iter().collect();
+        let between = indices.windows(2).filter(|pair| pair[1] - pair[0] > 1);
+        self.missing_before_first().into_iter().chain(between.map(|pair| (pair[0] + 1, pair[1] - 1))).collect()
+    }
+
+    /// The part of [`Self::missing`] before the first index.
+    #[must_use]
+    pub fn missing_before_first(&self) -> Option<(u32, u32)> {
+        let first = *self.hot.first().into_iter().chain(self.frozen.first()).min()?;
         // One that is retired above the front was frozen: nothing follows from it.
-        let mut before = retired.filter(|retired| indices.first().is_some_and(|first| retired < first));
-        for index in indices {
-            match before {
-                Some(before) if index > before && index - before > 1 => missing.push((before + 1, index - 1)),
-                _ => {}
-            }
-            before = before.max(Some(index));
-        }
-        missing
+        let retired =
+            self.leftovers.iter().filter(|name| name.kind == SegmentNameKind::Retiring).map(|name| name.index);
+        let retired = retired.max().filter(|&retired| retired < first)?;
+        (first - retired > 1).then(|| (retired + 1, first - 1))
     }
 }
 

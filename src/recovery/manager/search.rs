@@ -21,6 +21,7 @@ impl Manager {
         };
         let Some(&oldest) = indices.first() else { return Ok(None) };
         if target == Target::Id(0) {
+            self.hold_front(catalog)?;
             return open(oldest, unknown).map(Some);
         }
         // Ids and timestamps grow with indices; a segment without events counts as above all, so the search ends below it.
@@ -59,5 +60,18 @@ impl Manager {
         let mut segment = open(index, before)?;
         segment.go_near(target)?;
         Ok(Some(segment))
+    }
+
+    /// Above a segment whose retiring was cut short the next one stands. A list that was read while segments were retired may miss it: it
+    /// counts when it is missed twice.
+    fn hold_front(&self, catalog: &Catalog) -> Result<(), Error> {
+        let missing = |catalog: &Catalog| {
+            let (first, last) = catalog.missing_before_first()?;
+            (first..=last).any(|index| !catalog.lost.contains(&index)).then_some((first, last))
+        };
+        match missing(catalog) {
+            Some(gap) if missing(&Catalog::read(&*self.directory)?) == Some(gap) => Err(self.not_there(gap.0, gap.1)),
+            _ => Ok(()),
+        }
     }
 }
