@@ -50,6 +50,7 @@ const FILES_WITH_UNSAFE: &[(&str, &str)] = &[
     ("src/storage/simulated/tests.rs", "writes through a simulated mapping"),
     ("src/storage/stage.rs", "atomics and slices over mapped memory"),
     ("src/sync/modelled.rs", "values that models hand over"),
+    ("src/sync/prefetch.rs", "the prefetch instruction"),
     ("src/sync/runner.rs", "signals, thread names and pins"),
     ("src/sync/spsc_ring.rs", "slots handed over by two positions"),
     ("src/telemetry/clock.rs", "the time stamp counter"),

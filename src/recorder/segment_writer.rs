@@ -8,6 +8,7 @@
 //! event that was not yet appended; after the count it is. Nothing is half recorded.
 #![allow(unsafe_code, reason = "the hot path works on mapped memory through raw pointers")]
 
+mod rotation;
 mod waiting;
 
 use std::ptr::NonNull;
@@ -15,14 +16,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::AppendError;
-use super::lifecycle::{ActiveSegment, PreparedSegment, Progress, SlotNumber};
+use super::lifecycle::{ActiveSegment, PreparedSegment, SlotNumber};
 use super::shared::{Cursor, Shared, this_thread};
 use crate::format::{BLOCK_BYTES, BLOCK_HEADER_BYTES, EVENT_BYTES, EVENTS_PER_BLOCK, Event, Geometry};
-use crate::sync::{Current, publish};
-use crate::telemetry::{Consumer, Count, Moment, Producer, Sampler, Timing};
+use crate::sync::{fetch_for_write, publish};
+use crate::telemetry::{Consumer, Producer, Sampler};
+#[cfg(feature = "telemetry")]
+use crate::telemetry::{Moment, Timing};
 
 /// How far ahead of the cursor lines are fetched for writing, in events: 2 KiB.
-const PREFETCH_EVENTS: usize = 32;
+const PREFETCH_EVENTS: u32 = 32;
 const WORDS: usize = EVENT_BYTES / 8;
 
 /// Where the append thread stands.
@@ -350,11 +353,15 @@ impl SegmentWriter {
     fn enter_next_block(&mut self, place: Place, next: *mut Event) {
         let first = next.wrapping_byte_add(BLOCK_HEADER_BYTES);
         self.sampler.enter(next.addr(), first.addr());
-        self.place = Some(Place { block_end: place.block_end + BLOCK_BYTES, ..place });
+        let place = Place { block_end: place.block_end + BLOCK_BYTES, ..place };
+        self.place = Some(place);
         // SAFETY: as in `next`; `published` stays.
         unsafe {
             (*self.cursor.as_ptr()).next = first;
             (*self.cursor.as_ptr()).reserved = std::ptr::null_mut();
+        }
+        if place.block_end == place.segment_end {
+            self.fetch_for_rotation(place);
         }
     }
 
@@ -386,38 +393,6 @@ impl SegmentWriter {
             (*cursor).published = &raw const *self.shared.slot(slot).published();
             (*cursor).reserved = std::ptr::null_mut();
         }
-    }
-
-    /// Takes a prepared segment and hands the written one on. On an error nothing has changed.
-    fn rotate_segment(&mut self) -> Result<(), AppendError> {
-        let begin = Moment::now();
-        let prepared = self.take_prepared()?;
-        let slot = prepared.slot;
-        Current::before_reuse();
-        let last_event_id = self.shared.last_event_id();
-        self.shared.slot(slot).previous_last_event_id().store(last_event_id, Ordering::Release);
-        self.shared.telemetry.set_events_before(slot.0, || self.shared.events_appended());
-        self.shared.set_active(prepared.header.segment_index, slot);
-        if let Some(place) = self.place {
-            // Release: partner of the flusher's acquire; the count is final. Only now, when it is no longer the active one, may the
-            // slot be used again.
-            self.shared.slot(place.slot).written().store(1, Ordering::Release);
-        }
-        self.shared.telemetry.count(Count::SegmentsActivated, 1);
-        let progress = Progress { last_event_id, ..Progress::default() };
-        self.activate(ActiveSegment { segment: prepared, progress })?;
-        self.enter(slot, 0);
-        self.shared.telemetry.record_since(Timing::Rotation, begin);
-        Ok(())
-    }
-
-    /// Hands the segment to the flusher. The ring has room for every slot there is.
-    fn activate(&mut self, segment: ActiveSegment) -> Result<(), AppendError> {
-        self.activated.push(segment).map_err(|segment| {
-            // Cannot be; but nothing may be dropped on this thread, and a segment the flusher never sees is a lost log.
-            std::mem::forget(segment);
-            AppendError::Failed
-        })
     }
 
     /// Goes on in a segment that holds `event_slots` events already.
@@ -471,16 +446,8 @@ unsafe fn publish_at(cursor: NonNull<Cursor>, next: *mut Event, event_id: u64) {
     }
 }
 
-/// Fetches a line ahead of `next` for writing. `_mm_prefetch` with the write hint would become a read prefetch: the instruction is no
-/// part of the baseline, though every 64-bit processor takes it, older ones as a no-op.
+/// Fetches the line that is written some events later.
 #[inline(always)]
 fn prefetch_ahead_of(next: *const Event) {
-    let address = next.wrapping_add(PREFETCH_EVENTS);
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: a prefetch of any address is a hint and never faults.
-    unsafe {
-        std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = address;
+    fetch_for_write(next.wrapping_add(PREFETCH_EVENTS as usize));
 }

@@ -275,6 +275,11 @@ impl Shared {
         self.active.set(segment_index, slot.0);
     }
 
+    /// Fetches what [`Self::set_active`] stores to.
+    pub(crate) fn fetch_active(&self) {
+        self.active.fetch();
+    }
+
     /// The active segment and its slot.
     pub(crate) fn active(&self) -> Option<(u32, SlotNumber)> {
         self.active.get().map(|(segment_index, slot)| (segment_index, SlotNumber(slot)))

@@ -27,6 +27,7 @@ use super::error::{Error, Place};
 use super::mapping::Mapping;
 use super::{Access, Directory, DirectoryIdentity, File, System};
 use crate::format::{Event, Geometry, Id128, PAGE_BYTES};
+use crate::sync::{LINE_BYTES, fetch_for_write};
 
 /// The first eight bytes of a control page.
 const MAGIC: u64 = u64::from_le_bytes(*b"walrecst");
@@ -122,6 +123,15 @@ impl Slot {
     #[must_use]
     pub fn durable_event_id(&self) -> &AtomicU64 {
         self.atomic_u64(at::DURABLE)
+    }
+
+    /// Fetches what the append thread stores to when it comes to this slot: its words, and the image's first `bytes`.
+    pub fn fetch_for_appends(&self, bytes: usize) {
+        fetch_for_write(self.published());
+        fetch_for_write(self.previous_last_event_id());
+        for offset in (0..bytes).step_by(LINE_BYTES) {
+            fetch_for_write(self.image().as_ptr().wrapping_add(offset));
+        }
     }
 
     /// Not 0 once the recorder is poisoned; for readers and post-mortems.

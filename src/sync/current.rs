@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use crossbeam_utils::CachePadded;
 
+use super::prefetch::fetch_for_write;
 use super::primitives::{AtomicU64, fence};
 
 /// None is in use.
@@ -50,6 +51,11 @@ impl Current {
                 return Some((purpose, value));
             }
         }
+    }
+
+    /// Fetches what [`Self::set`] stores to.
+    pub fn fetch(&self) {
+        fetch_for_write(&raw const self.0);
     }
 
     /// Said by whoever is about to store to a place that was in use, after the current one has moved on.

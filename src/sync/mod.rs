@@ -1,4 +1,4 @@
-//! How threads meet: rings, bells, a gate, a watermark, a published count, a current place, and the runner of the worker threads.
+//! How threads meet: rings, bells, a gate, a watermark, a published count, a current place, the runner of the worker threads, and prefetches.
 //!
 //! Each piece is small, fenced and tested on its own, and its `models` are walked through by loom (`tests/models`); nothing here
 //! knows what a log is. Invariant: the append thread pushes to and pops from rings, publishes, raises its gate and moves the current place.
@@ -9,6 +9,7 @@ mod current;
 mod gate;
 #[cfg(loom)]
 pub(crate) mod modelled;
+mod prefetch;
 pub(crate) mod primitives;
 mod published;
 mod runner;
@@ -18,6 +19,7 @@ mod watermark;
 pub use bell::Bell;
 pub use current::Current;
 pub use gate::Gate;
+pub use prefetch::{LINE_BYTES, fetch_for_write};
 pub use published::{publish, published};
 pub use runner::{RunnerError, SignalsBlocked, Stop, Worker, WorkerThread, panic_text, try_pin};
 pub use spsc_ring::{Consumer, Producer, spsc_ring};

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 
 use crossbeam_utils::CachePadded;
 
+use super::prefetch::{fetch_all_for_write, fetch_for_write};
 use super::primitives::{Arc, AtomicUsize, SharedCell};
 
 struct Shared<T> {
@@ -89,6 +90,12 @@ impl<T> Producer<T> {
         Ok(())
     }
 
+    /// Fetches what the next `push` stores to.
+    pub fn fetch_next(&self) {
+        self.shared.slot(self.put).with(fetch_all_for_write);
+        fetch_for_write(&raw const self.shared.put);
+    }
+
     /// Values in the ring that nobody has taken yet; may shrink at any time.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -119,6 +126,20 @@ impl<T> Consumer<T> {
         self.shared.taken.store(self.taken, Ordering::Release);
         Some(value)
     }
+
+    /// The value that the next `pop` takes; fetches what it stores to.
+    pub fn fetch_next(&mut self) -> Option<&T> {
+        fetch_for_write(&raw const self.shared.taken);
+        if self.taken == self.put_seen {
+            // As in `pop`.
+            self.put_seen = self.shared.put.load(Ordering::Acquire);
+            if self.taken == self.put_seen {
+                return None;
+            }
+        }
+        // SAFETY: as in `pop`; nobody takes it while this end is borrowed.
+        Some(self.shared.slot(self.taken).with(|slot| unsafe { (*slot).assume_init_ref() }))
+    }
 }
 
 impl<T> std::fmt::Debug for Producer<T> {
@@ -143,8 +164,9 @@ mod tests {
         let (mut producer, mut consumer) = spsc_ring(2);
         assert_eq!((producer.push(1), producer.push(2), producer.push(3)), (Ok(()), Ok(()), Err(3)));
         assert_eq!(consumer.pop(), Some(1));
-        assert_eq!(producer.push(3), Ok(()));
+        assert_eq!((producer.push(3), consumer.fetch_next()), (Ok(()), Some(&2)));
         assert_eq!((consumer.pop(), consumer.pop(), consumer.pop()), (Some(2), Some(3), None));
+        assert_eq!(consumer.fetch_next(), None);
     }
 
     #[test]

@@ -44,6 +44,14 @@ impl<T: Table> Board<T> {
 
     /// Nothing.
     #[inline(always)]
+    pub fn fetch_time(&self, _: T::Timing, _: u64) {}
+
+    /// Nothing.
+    #[inline(always)]
+    pub fn fetch_count(&self, _: T::Count) {}
+
+    /// Nothing.
+    #[inline(always)]
     pub fn count(&self, _: T::Count, _: u64) {}
 
     /// Nothing.
@@ -72,6 +80,10 @@ impl Telemetry {
     pub fn new(_: usize) -> Self {
         Self::default()
     }
+
+    /// Nothing.
+    #[inline(always)]
+    pub fn fetch_events_before(&self, _: u32) {}
 
     /// Nothing.
     #[inline(always)]

@@ -13,6 +13,7 @@ use super::mailbox::Mailbox;
 use super::snapshot::Snapshot;
 use super::table::{Count, Gauges, Line, Reader, Recorder, Table, Timing};
 use crate::format::Reason;
+use crate::sync::fetch_for_write;
 
 /// Shortest time over which the rate is measured.
 const RATE_WINDOW_NS: u64 = 900_000_000;
@@ -60,6 +61,20 @@ impl<T: Table> Board<T> {
     #[inline]
     pub fn record_since(&self, timing: T::Timing, begin: Moment) {
         self.record_ns(timing, begin.elapsed_ns());
+    }
+
+    /// Fetches what [`Self::record_ns`] stores to for a time of about so long.
+    pub fn fetch_time(&self, timing: T::Timing, ns: u64) {
+        if let Some(histogram) = self.timings.get(timing.place()) {
+            histogram.fetch(ns);
+        }
+    }
+
+    /// Fetches what [`Self::count`] stores to.
+    pub fn fetch_count(&self, count: T::Count) {
+        if let Some(cell) = self.counts.get(count.place()) {
+            fetch_for_write(&raw const *cell);
+        }
     }
 
     /// Adds to a counter.
@@ -157,6 +172,13 @@ impl Telemetry {
         if let Some(cell) = self.0.events_before.get(slot as usize) {
             // Relaxed: published with the active segment, and behind the fence that comes before a slot's reuse.
             cell.store(events(), Ordering::Relaxed);
+        }
+    }
+
+    /// Fetches what [`Self::set_events_before`] stores to.
+    pub fn fetch_events_before(&self, slot: u32) {
+        if let Some(cell) = self.0.events_before.get(slot as usize) {
+            fetch_for_write(&raw const *cell);
         }
     }
 

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crossbeam_utils::CachePadded;
 
+use crate::sync::fetch_for_write;
+
 /// Sub-buckets of a power of two, as a power of two.
 const SUB_BITS: u32 = 4;
 const SUB_BUCKETS: usize = 1 << SUB_BITS;
@@ -68,6 +70,14 @@ impl Histogram {
         self.0.sum.fetch_add(value, Relaxed);
         if value > self.0.max.load(Relaxed) {
             self.0.max.fetch_max(value, Relaxed);
+        }
+    }
+
+    /// Fetches what [`Self::record`] stores to for a value like this.
+    pub fn fetch(&self, value: u64) {
+        fetch_for_write(&raw const self.0.sum);
+        if let Some(bucket) = self.0.buckets.get(bucket_of(value)) {
+            fetch_for_write(&raw const *bucket);
         }
     }
 

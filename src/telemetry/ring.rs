@@ -40,6 +40,11 @@ impl<T> Producer<T> {
         })
     }
 
+    /// Fetches what the next `push` stores to.
+    pub fn fetch_next(&self) {
+        self.ring.fetch_next();
+    }
+
     /// Values in the ring that nobody has taken yet; may shrink at any time.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -58,6 +63,13 @@ impl<T> Consumer<T> {
     pub fn pop(&mut self) -> Option<T> {
         let (since, value) = self.ring.pop()?;
         self.telemetry.record_since(self.timing, since);
+        Some(value)
+    }
+
+    /// The value that the next `pop` takes; fetches what it stores to.
+    pub fn fetch_next(&mut self) -> Option<&T> {
+        let (since, value) = self.ring.fetch_next()?;
+        self.telemetry.fetch_time(self.timing, since.elapsed_ns());
         Some(value)
     }
 }
