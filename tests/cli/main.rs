@@ -9,6 +9,7 @@
 
 mod closed;
 mod damaged;
+mod export;
 mod ground;
 mod lean;
 mod live;
