@@ -42,9 +42,13 @@ struct TemporaryLog(PathBuf);
 
 impl TemporaryLog {
     fn make(directory: &Path) -> Result<Self, Failure> {
-        if let Ok(_log) = LogDirectory::open(directory) {
-            let why = "is a log itself: name a directory beside it, on the same disk";
-            return Err(Failure::Usage(format!("{}: {why}", directory.display())));
+        match LogDirectory::open(directory) {
+            Ok(_log) => {
+                let why = "is a log itself: name a directory beside it, on the same disk";
+                return Err(Failure::Usage(format!("{}: {why}", directory.display())));
+            }
+            Err(Failure::NotFound(_)) => {}
+            Err(failure) => return Err(failure),
         }
         let path = directory.join(format!("walrec-bench-{}", process::id()));
         fs::create_dir(&path).map_err(|error| Failure::io("create directory", &path, &error))?;
