@@ -57,6 +57,10 @@ library: ## build target/release/libwalrec.so, with its SONAME beside it
 	$(CARGO) build --release --locked
 	ln -sfn libwalrec.so $(RELEASE)/libwalrec.so.0
 
+.PHONY: new-user
+new-user: ## README's steps in a clean Debian root, from the packages to running programs (root, debootstrap)
+	@tests/new_user.sh $(TARGET)/new-user
+
 cli: ## build the command, target/cli/release/walrec (apart: the library is built without its feature; EXPORT=1: with export)
 	CARGO_TARGET_DIR=$(CURDIR)/$(TARGET)/cli $(CARGO) build --release --locked --features $(if $(EXPORT),export,cli) --bin walrec
 
