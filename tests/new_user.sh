@@ -113,6 +113,8 @@ export root toolchain
 unshare --mount --pid --fork bash -euc '
     mount --make-rprivate /
     mount -t proc proc "$root/proc"
+    mkdir -p "$root/dev/pts"
+    mount -t devpts devpts "$root/dev/pts"
     mount -t tmpfs -o size=256m,mode=1777 tmpfs "$root/dev/shm"
     if [[ -n $toolchain ]]; then
         mount --bind "$toolchain" "$root/toolchain"

@@ -61,10 +61,11 @@ fn record_extremes(log: &Path) {
     let (mut writer, manager) = recorder::open(log, &Config::default()).unwrap();
     let numbers = [i64::MIN, -1, 0, 1, i64::MAX];
     let halves = [0, 1, u32::MAX];
+    // DuckDB takes the very last nanosecond for infinity.
     for (place, id) in [1, 2, u64::from(u32::MAX), 1 << 40, u64::MAX / 3, u64::MAX - 1].into_iter().enumerate() {
         let event = Event {
             event_id: id,
-            timestamp_ns: [0, 1, 1_700_000_000_123_456_789, i64::MAX as u64][place % 4],
+            timestamp_ns: [0, 1, 1_700_000_000_123_456_789, i64::MAX as u64 - 1][place % 4],
             price: numbers[place % 5],
             quantity: numbers[(place + 2) % 5],
             user_id: halves[place % 3],
