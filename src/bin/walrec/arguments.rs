@@ -203,7 +203,7 @@ pub(crate) struct Doctor {
     /// The directory where logs lie or are to lie
     #[arg(value_name = "DIR", default_value = ".")]
     pub(crate) directory: PathBuf,
-    /// Time writes and syncs in a temporary file there (12 MiB, removed again)
+    /// Time writes and syncs in a temporary file there, for two seconds (12 MiB, removed again)
     #[arg(long)]
     pub(crate) measure: bool,
 }

@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use walrec::recorder::Config;
@@ -18,9 +19,11 @@ use crate::findings::{Finding, Status, all_settings};
 use crate::listing::LogDirectory;
 use crate::output::{Align, Output, grouped, table, wrapped};
 
-/// Bytes of one timed write, and how many there are: 12 MiB.
+/// Bytes of one timed write, and how many places there are for it: 12 MiB.
 const WRITE_BYTES: usize = 64 << 10;
 const WRITES: u32 = 192;
+/// How long is measured: what stalls a disk now and then is not seen in a moment.
+const MEASURED: Duration = Duration::from_secs(2);
 
 #[derive(Serialize)]
 struct Diagnosis {
@@ -128,7 +131,7 @@ impl Drop for TemporaryFile {
     }
 }
 
-/// Times the flusher's cycle on preallocated, pre-written space.
+/// Times the flusher's cycle on preallocated, pre-written space, with its pause between two.
 fn measure(folder: &Path) -> Result<Measured, Failure> {
     let directory = RealSystem.open_directory(folder, true).map_err(|error| Failure::io("open", folder, &error))?;
     let name = format!("walrec-doctor-{}.tmp", process::id());
@@ -148,7 +151,9 @@ fn measure(folder: &Path) -> Result<Measured, Failure> {
     file.sync_data().map_err(failed("sync"))?;
     buffer.fill(0x5a);
     let cycles = Histogram::default();
-    for offset in places() {
+    let (all, pause) = (Instant::now(), Duration::from_micros(Config::default().flush_interval_us.into()));
+    for offset in places().cycle().take_while(|_| all.elapsed() < MEASURED) {
+        thread::sleep(pause);
         let begin = Instant::now();
         file.write_all_at(&buffer, offset).map_err(failed("write"))?;
         file.sync_data().map_err(failed("sync"))?;

@@ -195,7 +195,7 @@ fn dirty_limits() -> Finding {
     let limit = |name: &str| {
         let bytes = number(&format!("/proc/sys/vm/{name}_bytes")).filter(|&bytes| bytes > 0);
         let ratio = number(&format!("/proc/sys/vm/{name}_ratio")).unwrap_or(0);
-        bytes.map_or((memory / 100 * ratio, format!(" ({ratio} % of memory)")), |bytes| (bytes, String::new()))
+        bytes.map_or((memory / 100 * ratio, format!(" ({ratio} %)")), |bytes| (bytes, String::new()))
     };
     let ((background, of_memory), (most, of_all)) = (limit("dirty_background"), limit("dirty"));
     let status = if background > MOST { Status::Warn } else { Status::Ok };
