@@ -60,8 +60,8 @@ const COMMAND: &str = "src/bin/walrec/";
 /// What the command may use of the library: not the C face, nor the pieces that threads are made of.
 const COMMAND_USES: [&str; 6] = ["format", "recorder", "recovery", "segment", "storage", "telemetry"];
 /// The command's own crates, and its feature: the library is the same with and without them.
-const COMMAND_CRATES: [&str; 8] =
-    ["arrow_array", "arrow_ipc", "arrow_schema", "clap", "humantime", "parquet", "serde", "serde_json"];
+const COMMAND_CRATES: [&str; 9] =
+    ["arrow_array", "arrow_ipc", "arrow_schema", "clap", "humantime", "parquet", "serde", "serde_json", "signal_hook"];
 
 /// The one file that maps memory, and the words only it may use.
 const MAPPING_FILE: &str = "src/storage/mapping.rs";

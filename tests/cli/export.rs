@@ -9,7 +9,7 @@ use std::time::Duration;
 use walrec::format::Event;
 use walrec::recorder::{self, Config};
 
-use crate::ground::{Ground, append_to, command, on, walrec};
+use crate::ground::{Ground, append_to, command, on, wait_for, walrec};
 
 /// A Python with pandas, pyarrow and DuckDB, below target/, made once; `None` where it cannot be made.
 pub fn python() -> Option<&'static Path> {
@@ -203,6 +203,25 @@ fn peak_kib(log: &Path, out: &Path) -> u64 {
     }
 }
 
+/// Ctrl-C leaves nothing, `kill -9` never the final name.
+fn ended_early_it_leaves_no_file(ground: &Ground, log: &Path) {
+    for (signal, code, left) in [("-INT", Some(4), 0), ("-KILL", None, 1)] {
+        let place = ground.empty(&format!("ended{signal}"));
+        let out = place.join("out.arrow");
+        let mut export = command(&["export", log.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+        let child = export.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        wait_for("a file that is being written", || !names(&place).is_empty());
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        if output.status.success() {
+            println!("SKIP walrec export: {signal} came too late, it was DONE before");
+            continue;
+        }
+        assert_eq!(output.status.code(), code, "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(!out.exists() && names(&place).len() == left, "{signal}: {:?}", names(&place));
+    }
+}
+
 #[test]
 fn memory_does_not_grow_with_the_log() {
     const LIMIT_KIB: u64 = 80 << 10;
@@ -223,6 +242,7 @@ fn memory_does_not_grow_with_the_log() {
             peaks.push(peak);
         }
     }
+    ended_early_it_leaves_no_file(&ground, &ground.log("log-2500000"));
     const { assert!(2_500_000 * 64 / 1_024 > LIMIT_KIB, "control: the limit is below the events themselves") };
     assert!(peaks[2] <= peaks[0] + (16 << 10) && peaks[3] <= peaks[1] + (16 << 10), "{peaks:?}");
 }

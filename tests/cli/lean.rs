@@ -16,7 +16,7 @@ fn linked(options: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn a_build_of_the_library_does_not_see_the_commands_crates() {
-    let own = ["clap", "humantime", "serde", "serde_json"];
+    let own = ["clap", "humantime", "serde", "serde_json", "signal-hook"];
     let of_export = ["arrow-array", "arrow-ipc", "parquet"];
     for options in [&[][..], &["--no-default-features"]] {
         let crates = linked(options);

@@ -4,9 +4,10 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::ground::{EVENTS, Ground, command, contents, on, walrec};
+use crate::ground::{EVENTS, Ground, command, contents, on, wait_for, walrec};
 
 const ON_LOGS: [&str; 6] = ["info", "verify", "dump", "tail", "stats", "replay"];
 
@@ -160,6 +161,29 @@ fn an_early_end_of_the_reader_is_quiet() {
     }
     // A whole dump is longer than a pipe: it did meet the closed end.
     assert!(on("dump", &log, &[], 0).out.len() as u64 > EVENTS * 64);
+}
+
+#[test]
+fn an_interrupted_bench_tells_what_it_has_and_clears_up() {
+    let ground = Ground::new("interrupted");
+    let place = ground.empty("place");
+    let mut bench = command(&["bench", place.to_str().unwrap(), "--events", "1000000000", "--rate", "10000", "--json"]);
+    let child = bench.stdout(Stdio::piped()).spawn().unwrap();
+    let log = || fs::read_dir(&place).unwrap().next().map(|entry| entry.unwrap().path());
+    let stage = || {
+        let id = fs::read_to_string(log()?.join("walrec.id")).ok()?;
+        let stage = PathBuf::from(format!("/dev/shm/walrec-{}", id.trim()));
+        stage.exists().then_some(stage)
+    };
+    wait_for("a stage", || stage().is_some());
+    let stage = stage().unwrap();
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(value["events"].as_u64() < Some(1_000_000), "{value}");
+    assert_eq!(value["distributions"][0]["count"], value["events"]);
+    assert!(log().is_none() && !stage.exists(), "the log and its stage are cleared away");
 }
 
 #[test]

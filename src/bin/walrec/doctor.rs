@@ -16,6 +16,7 @@ use walrec::telemetry::histogram::{Histogram, HistogramSnapshot};
 use crate::arguments::Doctor;
 use crate::failure::Failure;
 use crate::findings::{Finding, Status, all_settings};
+use crate::interrupt::Interrupt;
 use crate::listing::LogDirectory;
 use crate::output::{Align, Output, grouped, table, wrapped};
 
@@ -134,6 +135,7 @@ impl Drop for TemporaryFile {
 /// Times the flusher's cycle on preallocated, pre-written space, with its pause between two.
 fn measure(folder: &Path) -> Result<Measured, Failure> {
     let directory = RealSystem.open_directory(folder, true).map_err(|error| Failure::io("open", folder, &error))?;
+    let interrupt = Interrupt::watched()?;
     let name = format!("walrec-doctor-{}.tmp", process::id());
     let temporary = TemporaryFile { path: folder.join(&name), name, directory };
     let failed = |operation: &'static str| {
@@ -154,6 +156,7 @@ fn measure(folder: &Path) -> Result<Measured, Failure> {
     let (all, pause) = (Instant::now(), Duration::from_micros(Config::default().flush_interval_us.into()));
     for offset in places().cycle().take_while(|_| all.elapsed() < MEASURED) {
         thread::sleep(pause);
+        interrupt.check()?;
         let begin = Instant::now();
         file.write_all_at(&buffer, offset).map_err(failed("write"))?;
         file.sync_data().map_err(failed("sync"))?;

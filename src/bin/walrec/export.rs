@@ -6,6 +6,7 @@ use crate::arguments::{Export, ExportFormat};
 use crate::columns::{ColumnFile, Scales};
 use crate::dump::RangeReader;
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
 use crate::new_file::NewFile;
 use crate::output::{Output, bytes_text, fields, grouped};
 
@@ -48,6 +49,7 @@ fn format_of(options: &Export) -> Result<ExportFormat, Failure> {
 pub(crate) fn run(options: &Export, output: &mut Output) -> Result<(), Failure> {
     let format = format_of(options)?;
     let mut events = RangeReader::open(&options.log, &options.range)?;
+    let interrupt = Interrupt::watched()?;
     let file = NewFile::create(&options.out, &options.log.directory)?;
     let scales = Scales { price: options.price_scale, quantity: options.quantity_scale };
     let (mut columns, name) = match format {
@@ -70,6 +72,7 @@ pub(crate) fn run(options: &Export, output: &mut Output) -> Result<(), Failure> 
         exported.events += 1;
         exported.last_event_id = event.event_id;
         columns.put(event)?;
+        interrupt.check()?;
     }
     exported.bytes_written = columns.finish()?;
     output.report(&exported, Exported::text)

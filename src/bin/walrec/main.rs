@@ -23,6 +23,7 @@ mod export;
 mod failure;
 mod findings;
 mod info;
+mod interrupt;
 mod latencies;
 mod listing;
 mod machine;

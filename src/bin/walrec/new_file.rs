@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! 1. Nothing that is there is replaced, and nothing is made in the log's directory or below it.
-//! 2. Until [`NewFile::finish`] the bytes lie beside it under `.NAME.PID.part`, which is removed on every other way out. A killed
-//!    command leaves that name, never the final one.
+//! 2. Until [`NewFile::finish`] the bytes lie beside it under `.NAME.PID.part`, which is removed on every other way out, also when
+//!    it is interrupted. A killed command leaves that name, never the final one.
 //! 3. What has the final name is synced.
 
 use std::fs::{self, File, OpenOptions};

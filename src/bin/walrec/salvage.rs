@@ -9,6 +9,7 @@ use walrec::recovery::{Gap, Item, Salvager};
 use crate::arguments::{Salvage, SalvageFormat};
 use crate::event_text::{CSV_HEADING, csv_line, value_of};
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
 use crate::new_file::NewFile;
 use crate::output::{Align, Output, bytes_text, fields, grouped, table};
 
@@ -124,6 +125,7 @@ impl Target {
 
 pub(crate) fn run(options: &Salvage, output: &mut Output) -> Result<(), Failure> {
     let mut salvager = Salvager::open(&options.log.directory, 0)?;
+    let interrupt = Interrupt::watched()?;
     let mut target = Target::create(options)?;
     let mut salvaged = Salvaged {
         path: options.log.directory.display().to_string(),
@@ -135,6 +137,7 @@ pub(crate) fn run(options: &Salvage, output: &mut Output) -> Result<(), Failure>
         gaps: Vec::new(),
     };
     loop {
+        interrupt.check()?;
         match salvager.next()? {
             Item::Event(event) => {
                 target.put(&event)?;
