@@ -10,7 +10,7 @@ use super::prometheus::sample_text;
 use super::reader::sample;
 
 fn document(name: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).unwrap()
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).expect("a document")
 }
 
 /// The queries of alerting rules: each is one line after `expr:`.
@@ -40,7 +40,7 @@ impl Exporter {
     fn new(texts: &[String]) -> Self {
         let mut exporter = Self { labels: BTreeMap::new(), growing: BTreeSet::new() };
         for line in texts.iter().flat_map(|text| text.lines()).filter(|line| !line.starts_with('#')) {
-            let sample = line.rsplit_once(' ').unwrap().0;
+            let sample = line.rsplit_once(' ').expect("a sample has a value").0;
             let (name, labels) = sample.split_once('{').unwrap_or((sample, ""));
             let seen = exporter.labels.entry(name.to_owned()).or_default();
             seen.extend(labels.trim_end_matches('}').split(',').filter(|label| !label.is_empty()).map(str::to_owned));
