@@ -46,6 +46,7 @@ PEERS ?=
 QUICK ?=
 PEER_ROUNDS ?=
 AERON ?= 1
+EXPORT ?=
 
 .PHONY: help run install tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk fuzz disks bench-report bench-peers check-peers cli commands
 
@@ -56,11 +57,15 @@ library: ## build target/release/libwalrec.so, with its SONAME beside it
 	$(CARGO) build --release --locked
 	ln -sfn libwalrec.so $(RELEASE)/libwalrec.so.0
 
-cli: ## build the command, target/cli/release/walrec (apart: the library is built without its feature)
-	CARGO_TARGET_DIR=$(CURDIR)/$(TARGET)/cli $(CARGO) build --release --locked --features cli --bin walrec
+.PHONY: new-user
+new-user: ## README's steps in a clean Debian root, from the packages to running programs (root, debootstrap)
+	@tests/new_user.sh $(TARGET)/new-user
+
+cli: ## build the command, target/cli/release/walrec (apart: the library is built without its feature; EXPORT=1: with export)
+	CARGO_TARGET_DIR=$(CURDIR)/$(TARGET)/cli $(CARGO) build --release --locked --features $(if $(EXPORT),export,cli) --bin walrec
 
 commands: ## run every command of docs/COMMANDS.md and write down what it prints
-	WALREC_COMMANDS=write $(CARGO) test --locked --features cli --test cli -- --nocapture page::
+	WALREC_COMMANDS=write $(CARGO) test --locked --features export --test cli -- --nocapture page::
 
 compilers:
 	@command -v $(CXX) >/dev/null || { echo "make: no C++ compiler: $(CXX) is not there; install one, or set CXX=" >&2; exit 1; }
@@ -88,13 +93,14 @@ test: tools ## check, then every test (campaigns in their short, seeded form)
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory library
 	$(CARGO) test --locked -- --nocapture
-	$(CARGO) test --locked --features cli --bin walrec --test cli -- --nocapture
+	$(CARGO) test --locked --features export --bin walrec --test cli -- --nocapture
 
 check: ## format, clippy, documents, header drift, symbols, architecture
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
-	$(CARGO) clippy --locked --features cli --lib --bin walrec --test cli -- -D warnings
+	$(CARGO) clippy --locked --features cli --lib --bin walrec -- -D warnings
+	$(CARGO) clippy --locked --features export --lib --bin walrec --test cli -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	$(CARGO) test --locked --test header --test symbols --test architecture
 

@@ -61,7 +61,8 @@ const COMMAND: &str = "src/bin/walrec/";
 /// What the command may use of the library: not the C face, nor the pieces that threads are made of.
 const COMMAND_USES: [&str; 6] = ["format", "recorder", "recovery", "segment", "storage", "telemetry"];
 /// The command's own crates, and its feature: the library is the same with and without them.
-const COMMAND_CRATES: [&str; 4] = ["clap", "humantime", "serde", "serde_json"];
+const COMMAND_CRATES: [&str; 9] =
+    ["arrow_array", "arrow_ipc", "arrow_schema", "clap", "humantime", "parquet", "serde", "serde_json", "signal_hook"];
 
 /// The one file that maps memory, and the words only it may use.
 const MAPPING_FILE: &str = "src/storage/mapping.rs";
@@ -288,8 +289,8 @@ fn knows_the_command((path, text): &Source) -> Vec<String> {
     }
     let code = code_of(text);
     let crates = COMMAND_CRATES.iter().filter(|name| word_places(&code, name).next().is_some());
-    let feature = text.contains("feature = \"cli\"").then_some("the feature cli");
-    crates.copied().chain(feature).map(|what| format!("{path}: {what} belongs to the command")).collect()
+    let features = ["cli", "export"].into_iter().filter(|name| text.contains(&format!("feature = \"{name}\"")));
+    crates.copied().chain(features).map(|what| format!("{path}: {what} belongs to the command")).collect()
 }
 
 /// Compares what a rule found with its list of exceptions: nothing unlisted, nothing listed in vain.
@@ -419,7 +420,7 @@ fn the_command_stands_on_the_public_interface() {
         assert_eq!(layer_faults(&made_up(path, text)).len(), 1, "{path}: {text}");
     }
     assert_none(&layer_faults(&made_up("src/bin/walrec/a.rs", "use walrec::{format::Event, segment}; use crate::b;")));
-    for text in ["use serde::Serialize;", "#[cfg(feature = \"cli\")] mod a;"] {
+    for text in ["use serde::Serialize;", "#[cfg(feature = \"cli\")] mod a;", "#[cfg(feature = \"export\")] mod a;"] {
         assert_eq!(knows_the_command(&made_up("src/segment/a.rs", text)).len(), 1, "{text}");
     }
 }

@@ -144,21 +144,6 @@ fn the_program_for_an_engine_compiles_and_runs() {
     let _ = fs::remove_dir_all(&directory);
 }
 
-/// Metrics that the alerting rules name are those of the library.
-#[test]
-fn alerts_are_about_metrics_that_there_are() {
-    let table = text_of(&root().join("src/telemetry/table.rs")) + &text_of(&root().join("src/telemetry/text.rs"));
-    let unknown = |rules: &str| -> Vec<String> {
-        let told = rules.lines().filter(|line| line.trim_start().starts_with("expr:")).collect::<Vec<_>>().join("\n");
-        let names = names_with(&told, "walrec_").into_iter().map(|name| name.trim_end_matches("_bucket").to_owned());
-        names.filter(|name| !table.contains(&format!("\"{}\"", name.trim_start_matches("walrec_")))).collect()
-    };
-    let rules = document("docs/alerts.yml");
-    assert!(rules.matches("expr:").count() >= 7);
-    assert_eq!(unknown(&rules), Vec::<String>::new());
-    assert_eq!(unknown("    expr: walrec_nothing_total > 1"), ["walrec_nothing_total"]);
-}
-
 #[test]
 fn the_compiler_lines_of_the_readme_work() {
     let library = toolchain::library_directory().display().to_string();

@@ -170,7 +170,8 @@ fn doctor_looks_at_the_machine() {
     let ran = walrec(&["doctor", log.to_str().unwrap(), "--json"]);
     let value = ran.value();
     let findings = value["findings"].as_array().unwrap();
-    assert!(findings.len() >= 11 && value["measured"].is_null(), "{value}");
+    assert!(findings.len() >= 12 && value["measured"].is_null(), "{value}");
+    assert_eq!(findings.last().unwrap()["status"], "unknown", "what was not asked for is told: {value}");
     let bad = findings.iter().any(|finding| finding["status"] == "bad");
     assert_eq!(ran.code, i32::from(bad), "{}", ran.err);
     on("doctor", &log, &[], ran.code);
@@ -181,4 +182,16 @@ fn doctor_looks_at_the_machine() {
     assert!(measured["measured"]["cycles"].as_u64() > Some(100), "{measured}");
     assert_eq!(fs::read_dir(ground.path()).unwrap().count(), before, "the temporary file is removed");
     println!("FIGURE walrec doctor --measure here: {}", measured["measured"]);
+    // The prediction beside what a recorder has on the same disk in the next moment. A time is told, not held.
+    let place = ground.empty("place");
+    let benched = on("bench", &place, &["--events", "100000", "--rate", "100000", "--json"], 0).value();
+    let lag = &benched["distributions"][1];
+    assert!(lag["count"].as_u64() > Some(1_500), "{benched}");
+    for (percentile, predicted) in [("p50", "predicted_lag_p50_us"), ("p99", "predicted_lag_p99_us")] {
+        let found = lag[format!("{percentile}_ns")].as_u64().unwrap() / 1_000;
+        println!(
+            "FIGURE walrec doctor: lag {percentile} predicted {} us, measured {found} us",
+            measured["measured"][predicted]
+        );
+    }
 }

@@ -34,6 +34,12 @@ fn readers_give_what_is_before_it_and_end_in_1() {
     let last = dump.values().pop().unwrap();
     assert_eq!(last["error"]["exit_code"], 1);
     assert!(last["error"]["message"].as_str().unwrap().contains(file.to_str().unwrap()), "{last}");
+    let before = on("dump", &log, &["--json", "--from", "9980", "--to", "9984"], 0);
+    assert_eq!(
+        ids(&before),
+        (9_980..=SOUND).collect::<Vec<_>>(),
+        "what is behind the last id asked for is not looked at"
+    );
     assert_eq!(on("replay", &log, &[], 1).out.len() as u64, SOUND * 64);
     // The damage lies above the sealed segments that a tail begins with.
     assert_eq!(ids(&on("tail", &log, &["--json", "-n", "2"], 0)), [EVENTS - 1, EVENTS]);

@@ -52,6 +52,8 @@ fn commands_run_beside_a_recorder() {
     assert_eq!(run("replay", &[]).out.len() as u64, FIRST * 64);
     let out = ground.log("out.raw");
     assert_eq!(run("salvage", &["--json", "--out", out.to_str().unwrap()]).value()["events"], FIRST);
+    let out = ground.log("out.parquet");
+    assert_eq!(run("export", &["--json", "--out", out.to_str().unwrap()]).value()["events"], FIRST);
     let stats = run("stats", &["--json", "--interval", "0.05"]).value();
     assert_eq!((stats["appended_event_id"].as_u64(), stats["durable_event_id"].as_u64()), (Some(FIRST), Some(FIRST)));
     assert_eq!((stats["lag"].as_u64(), stats["segment"].as_u64()), (Some(0), Some(1)));

@@ -15,7 +15,7 @@ use crate::ground::{Ground, event, record_closed, walrec};
 /// Commands whose output is the machine's own.
 const OF_THE_MACHINE: [&str; 4] = ["doctor", "bench", "stats", "replay"];
 
-fn project(path: &str) -> PathBuf {
+pub(super) fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
@@ -62,7 +62,7 @@ fn shape(block: &str) -> String {
 }
 
 /// The logs that the page speaks of: `orders.log`, `damaged.log`; `live.log` is written to while `look` runs.
-fn with_logs(ground: &Ground, look: impl FnOnce(&Path)) {
+pub(super) fn with_logs(ground: &Ground, look: impl FnOnce(&Path)) {
     record_closed(&ground.log("orders.log"));
     ground.damaged("damaged.log");
     let stop = AtomicBool::new(false);

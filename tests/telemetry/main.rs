@@ -4,6 +4,7 @@
 mod causes;
 mod compared;
 mod prometheus;
+mod queries;
 mod reader;
 mod running;
 mod watch;

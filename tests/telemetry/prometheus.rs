@@ -13,7 +13,7 @@ use super::reader::sample;
 use super::watch::{CAPACITY, Watched, config, values};
 
 /// A recorder's text with all sorts of values in it, and how many samples it must have.
-fn sample_text() -> (Watched, String) {
+pub(super) fn sample_text() -> (Watched, String) {
     let mut watched =
         Watched::open(&SimulatedSystem::new(3), &walrec::recorder::Config { append_sample: 7, ..config() });
     watched.append(1..=CAPACITY);

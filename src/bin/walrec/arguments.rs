@@ -31,6 +31,12 @@ pub(crate) enum Command {
     Tail(Tail),
     /// Copy everything that a damaged log still holds into a file, and list what is lost
     Salvage(Salvage),
+    /// Write events as columns into a Parquet or Arrow IPC file, for pandas, DuckDB and the like
+    #[cfg(feature = "export")]
+    Export(Export),
+    #[cfg(not(feature = "export"))]
+    #[command(hide = true)]
+    Export(NotBuilt),
     /// Tell where a running recorder stands: appended, durable, lag, rates
     ///
     /// Reads the control pages of the recorder's slots in shared memory, at the place that walrec.stage names, and the id of the last event
@@ -139,6 +145,44 @@ pub(crate) struct Salvage {
     pub(crate) format: SalvageFormat,
 }
 
+#[cfg(feature = "export")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// Apache Parquet, compressed with Snappy
+    Parquet,
+    /// Arrow IPC file (Feather version 2), not compressed: to be mapped
+    Arrow,
+}
+
+#[cfg(feature = "export")]
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    pub(crate) log: Log,
+    /// Where the events go: a file that is not there yet, outside the log
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// How; without it the name's ending says: .parquet; .arrow, .feather, .ipc
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<ExportFormat>,
+    #[command(flatten)]
+    pub(crate) range: Range,
+    /// Prices as decimal numbers with so many digits behind the point; 0: whole numbers, as in the log
+    #[arg(long, value_name = "DIGITS", default_value = "0", value_parser = clap::value_parser!(u8).range(0..=18))]
+    pub(crate) price_scale: u8,
+    /// The same for quantities
+    #[arg(long, value_name = "DIGITS", default_value = "0", value_parser = clap::value_parser!(u8).range(0..=18))]
+    pub(crate) quantity_scale: u8,
+}
+
+/// A command that this build does not have, however it is called.
+#[cfg(not(feature = "export"))]
+#[derive(Debug, Args)]
+pub(crate) struct NotBuilt {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<std::ffi::OsString>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Stats {
     #[command(flatten)]
@@ -159,7 +203,7 @@ pub(crate) struct Doctor {
     /// The directory where logs lie or are to lie
     #[arg(value_name = "DIR", default_value = ".")]
     pub(crate) directory: PathBuf,
-    /// Time writes and syncs in a temporary file there (12 MiB, removed again)
+    /// Time writes and syncs in a temporary file there, for two seconds (12 MiB, removed again)
     #[arg(long)]
     pub(crate) measure: bool,
 }

@@ -16,6 +16,7 @@ use walrec::telemetry::histogram::{Histogram, HistogramSnapshot};
 
 use crate::arguments::Bench;
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
 use crate::latencies::{Distribution, Summary, drawing, percentiles};
 use crate::listing::LogDirectory;
 use crate::output::{Output, Progress, fields, grouped};
@@ -42,9 +43,13 @@ struct TemporaryLog(PathBuf);
 
 impl TemporaryLog {
     fn make(directory: &Path) -> Result<Self, Failure> {
-        if let Ok(_log) = LogDirectory::open(directory) {
-            let why = "is a log itself: name a directory beside it, on the same disk";
-            return Err(Failure::Usage(format!("{}: {why}", directory.display())));
+        match LogDirectory::open(directory) {
+            Ok(_log) => {
+                let why = "is a log itself: name a directory beside it, on the same disk";
+                return Err(Failure::Usage(format!("{}: {why}", directory.display())));
+            }
+            Err(Failure::NotFound(_)) => {}
+            Err(failure) => return Err(failure),
         }
         let path = directory.join(format!("walrec-bench-{}", process::id()));
         fs::create_dir(&path).map_err(|error| Failure::io("create directory", &path, &error))?;
@@ -77,8 +82,8 @@ struct Appended {
     backpressure: u64,
 }
 
-/// Appends all events, at the rate.
-fn append_all(writer: &mut SegmentWriter, options: &Bench) -> Result<Appended, Failure> {
+/// Appends all events, at the rate; fewer when it is interrupted.
+fn append_all(writer: &mut SegmentWriter, options: &Bench, interrupt: &Interrupt) -> Result<Appended, Failure> {
     let samples = usize::try_from(options.events / DURABLE_SAMPLE).unwrap_or(0);
     // Filled and emptied: its pages are there when they are timed.
     let mut appended = Appended { times: Histogram::default(), sampled: vec![Moment::now(); samples], backpressure: 0 };
@@ -86,7 +91,7 @@ fn append_all(writer: &mut SegmentWriter, options: &Bench) -> Result<Appended, F
     appended.times.touch();
     let mut progress = Progress::new();
     let begin = Instant::now();
-    for event_id in 1..=options.events {
+    for event_id in (1..=options.events).take_while(|_| !interrupt.came()) {
         if options.rate > 0 {
             let due = u128::from(event_id) * 1_000_000_000 / u128::from(options.rate);
             while begin.elapsed().as_nanos() < due {
@@ -155,12 +160,13 @@ fn record(
     writer: &mut SegmentWriter,
     manager: &Manager,
     options: &Bench,
+    interrupt: &Interrupt,
 ) -> Result<([Distribution; 2], f64, u64), Failure> {
     let over = AtomicBool::new(false);
     let begin = Instant::now();
     let (appended, seen) = thread::scope(|scope| {
         let watcher = scope.spawn(|| watch(manager, options.events, &over));
-        let appended = append_all(writer, options).and_then(|appended| {
+        let appended = append_all(writer, options, interrupt).and_then(|appended| {
             manager.sync(0, SyncTimeout::Limit(Duration::from_secs(600)))?;
             Ok(appended)
         });
@@ -178,7 +184,7 @@ fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
     fs::write(path, text).map_err(|error| Failure::io("write", path, &error))
 }
 
-fn write_files(options: &Bench, distributions: &[Distribution]) -> Result<(), Failure> {
+fn write_files(options: &Bench, events: u64, distributions: &[Distribution]) -> Result<(), Failure> {
     if let Some(path) = &options.hdr {
         for (distribution, suffix) in distributions.iter().zip(["append", "durable"]) {
             let mut name = path.clone().into_os_string();
@@ -189,24 +195,26 @@ fn write_files(options: &Bench, distributions: &[Distribution]) -> Result<(), Fa
     if let Some(path) = &options.svg {
         let rate =
             if options.rate == 0 { "as fast as they are taken".into() } else { format!("{}/s", grouped(options.rate)) };
-        write_file(path, &drawing(&format!("walrec: {} events, {rate}", grouped(options.events)), distributions))?;
+        write_file(path, &drawing(&format!("walrec: {} events, {rate}", grouped(events)), distributions))?;
     }
     Ok(())
 }
 
 pub(crate) fn run(options: &Bench, output: &mut Output) -> Result<(), Failure> {
+    let interrupt = Interrupt::watched()?;
     let log = TemporaryLog::make(&options.directory)?;
     let timer = timer_alone();
     let (mut writer, manager) = recorder::open(&log.0, &Config::default())?;
-    let ([append, durable], seconds, backpressure) = record(&mut writer, &manager, options)?;
+    let ([append, durable], seconds, backpressure) = record(&mut writer, &manager, options, &interrupt)?;
+    let events = append.times.count();
     let distributions = [append, durable, timer];
     manager.shutdown()?;
-    write_files(options, &distributions)?;
+    write_files(options, events, &distributions)?;
     #[allow(clippy::cast_precision_loss, reason = "a rate")]
-    let events_per_second = options.events as f64 / seconds;
+    let events_per_second = events as f64 / seconds;
     let benched = Benched {
         directory: options.directory.display().to_string(),
-        events: options.events,
+        events,
         rate: options.rate,
         seconds,
         events_per_second,

@@ -1,10 +1,12 @@
 //! `walrec doctor`: whether this machine suits the recorder. The findings; with `--measure`, what a sync costs here.
 
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use walrec::recorder::Config;
@@ -14,12 +16,15 @@ use walrec::telemetry::histogram::{Histogram, HistogramSnapshot};
 use crate::arguments::Doctor;
 use crate::failure::Failure;
 use crate::findings::{Finding, Status, all_settings};
+use crate::interrupt::Interrupt;
 use crate::listing::LogDirectory;
 use crate::output::{Align, Output, grouped, table, wrapped};
 
-/// Bytes of one timed write, and how many there are: 12 MiB.
+/// Bytes of one timed write, and how many places there are for it: 12 MiB.
 const WRITE_BYTES: usize = 64 << 10;
 const WRITES: u32 = 192;
+/// How long is measured: what stalls a disk now and then is not seen in a moment.
+const MEASURED: Duration = Duration::from_secs(2);
 
 #[derive(Serialize)]
 struct Diagnosis {
@@ -38,7 +43,8 @@ struct Measured {
     p99_us: u64,
     p99_9_us: u64,
     max_us: u64,
-    /// From an append to durable, at the default flush interval.
+    /// From an append to durable, at the default flush interval: what the disk alone takes. Its CPU, and what else the recorder
+    /// writes (segments made ready, frozen), come on top.
     predicted_lag_p50_us: u64,
     predicted_lag_p99_us: u64,
 }
@@ -76,13 +82,19 @@ impl Measured {
             _ => Status::Bad,
         };
         let cost = format!(
-            "appended to durable: about {} us, p99 {} us",
+            "appended to durable, as far as the disk alone goes: about {} us, p99 {} us; walrec bench measures it",
             grouped(self.predicted_lag_p50_us),
             grouped(self.predicted_lag_p99_us)
         );
         let mend = if status == Status::Ok { "" } else { "a disk with power-loss protection, alone for the log" };
         Finding { check: "sync", status, found, cost, mend: mend.into() }
     }
+}
+
+/// The row of the measure that was not asked for.
+fn not_measured() -> Finding {
+    let found = "not measured: --measure times writes and syncs here, and predicts the lag".into();
+    Finding { check: "sync", status: Status::Unknown, found, cost: String::new(), mend: String::new() }
 }
 
 impl Diagnosis {
@@ -120,9 +132,10 @@ impl Drop for TemporaryFile {
     }
 }
 
-/// Times the flusher's cycle on preallocated, pre-written space.
+/// Times the flusher's cycle on preallocated, pre-written space, with its pause between two.
 fn measure(folder: &Path) -> Result<Measured, Failure> {
     let directory = RealSystem.open_directory(folder, true).map_err(|error| Failure::io("open", folder, &error))?;
+    let interrupt = Interrupt::watched()?;
     let name = format!("walrec-doctor-{}.tmp", process::id());
     let temporary = TemporaryFile { path: folder.join(&name), name, directory };
     let failed = |operation: &'static str| {
@@ -140,7 +153,10 @@ fn measure(folder: &Path) -> Result<Measured, Failure> {
     file.sync_data().map_err(failed("sync"))?;
     buffer.fill(0x5a);
     let cycles = Histogram::default();
-    for offset in places() {
+    let (all, pause) = (Instant::now(), Duration::from_micros(Config::default().flush_interval_us.into()));
+    for offset in places().cycle().take_while(|_| all.elapsed() < MEASURED) {
+        thread::sleep(pause);
+        interrupt.check()?;
         let begin = Instant::now();
         file.write_all_at(&buffer, offset).map_err(failed("write"))?;
         file.sync_data().map_err(failed("sync"))?;
@@ -149,21 +165,29 @@ fn measure(folder: &Path) -> Result<Measured, Failure> {
     Ok(Measured::new(&temporary.path, direct, &cycles.snapshot()))
 }
 
-/// Where a temporary file may go: beside a log, never into it.
-fn folder_to_measure(directory: &Path) -> Result<PathBuf, Failure> {
-    let path = fs::canonicalize(directory).map_err(|error| Failure::io("open", directory, &error))?;
-    match (LogDirectory::open(&path), path.parent()) {
-        (Ok(_), Some(parent)) => Ok(parent.to_owned()),
-        _ => Ok(path),
+/// Where a temporary file may go: beside a log, never into it, nor into what may be one.
+fn folder_to_measure(path: &Path) -> Result<&Path, Failure> {
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    match (LogDirectory::open(path), path.parent()) {
+        (Ok(_), Some(parent)) if device(parent) == device(path) => Ok(parent),
+        (Ok(_), _) => Err(Failure::Usage(format!(
+            "{}: the log is the top of its file system: name another directory on that disk to be measured",
+            path.display()
+        ))),
+        (Err(Failure::NotFound(_)), _) => Ok(path),
+        (Err(failure), _) => Err(failure),
     }
 }
 
 pub(crate) fn run(options: &Doctor, output: &mut Output) -> Result<(), Failure> {
     let directory = &options.directory;
-    let folder = folder_to_measure(directory)?;
-    let measured = if options.measure { Some(measure(&folder)?) } else { None };
-    let mut findings = all_settings(&folder, measured.as_ref().map(|measured| measured.direct));
-    findings.extend(measured.as_ref().map(Measured::finding));
+    let path = fs::canonicalize(directory).map_err(|error| Failure::io("open", directory, &error))?;
+    if !path.is_dir() {
+        return Err(Failure::io("open", directory, &io::ErrorKind::NotADirectory.into()));
+    }
+    let measured = if options.measure { Some(measure(folder_to_measure(&path)?)?) } else { None };
+    let mut findings = all_settings(&path, measured.as_ref().map(|measured| measured.direct));
+    findings.push(measured.as_ref().map_or_else(not_measured, Measured::finding));
     let diagnosis = Diagnosis { directory: directory.display().to_string(), findings, measured };
     output.report(&diagnosis, Diagnosis::text)?;
     let bad = diagnosis.findings.iter().find(|finding| finding.status == Status::Bad);

@@ -41,7 +41,8 @@ impl<'a> RangeReader<'a> {
             if self.range.since.is_some_and(|since| event.timestamp_ns < since) {
                 continue;
             }
-            self.left -= 1;
+            // What comes after the last id is not asked for: damage there is nobody's concern.
+            self.left = if self.range.to == Some(event.event_id) { 0 } else { self.left - 1 };
             return Ok(Some(event));
         }
         Ok(None)

@@ -16,6 +16,8 @@ pub(crate) enum Status {
     Ok,
     Warn,
     Bad,
+    /// Nobody asked to look.
+    Unknown,
 }
 
 impl Status {
@@ -24,6 +26,7 @@ impl Status {
             Self::Ok => "ok",
             Self::Warn => "warn",
             Self::Bad => "BAD",
+            Self::Unknown => "?",
         }
     }
 }
@@ -63,7 +66,7 @@ pub(crate) fn all_settings(folder: &Path, direct: Option<bool>) -> Vec<Finding> 
         shared_memory(),
         huge_pages(),
         locked_memory(),
-        dirty_limit(),
+        dirty_limits(),
         isolation(),
         governor(),
         clock_source(),
@@ -184,22 +187,23 @@ fn locked_memory() -> Finding {
     )
 }
 
-fn dirty_limit() -> Finding {
+fn dirty_limits() -> Finding {
     const MOST: u64 = 1 << 30;
     let number = |path: &str| setting(path)?.parse::<u64>().ok();
     let memory = setting("/proc/meminfo").and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
     let memory = memory.unwrap_or(0) * 1024;
-    let bytes = number("/proc/sys/vm/dirty_background_bytes").filter(|&bytes| bytes > 0);
-    let ratio = number("/proc/sys/vm/dirty_background_ratio").unwrap_or(0);
-    let limit = bytes.unwrap_or(memory / 100 * ratio);
-    let status = if limit > MOST { Status::Warn } else { Status::Ok };
-    let found = match bytes {
-        Some(_) => format!("background writing from {}", bytes_text(limit)),
-        None => format!("background writing from {ratio} % of memory, {}", bytes_text(limit)),
+    let limit = |name: &str| {
+        let bytes = number(&format!("/proc/sys/vm/{name}_bytes")).filter(|&bytes| bytes > 0);
+        let ratio = number(&format!("/proc/sys/vm/{name}_ratio")).unwrap_or(0);
+        bytes.map_or((memory / 100 * ratio, format!(" ({ratio} %)")), |bytes| (bytes, String::new()))
     };
+    let ((background, of_memory), (most, of_all)) = (limit("dirty_background"), limit("dirty"));
+    let status = if background > MOST { Status::Warn } else { Status::Ok };
+    let (background, most) = (bytes_text(background), bytes_text(most));
+    let found = format!("written back from {background}{of_memory}, writers wait from {most}{of_all}");
     let cost = "other programs' writes pile up and then go to the disk at once: the log's syncs wait behind them";
     let mend = "sysctl vm.dirty_background_bytes=67108864 vm.dirty_bytes=268435456";
-    Finding::new("dirty limit", status, found, cost, mend)
+    Finding::new("dirty limits", status, found, cost, mend)
 }
 
 fn isolation() -> Finding {

@@ -13,15 +13,21 @@
 
 mod arguments;
 mod bench;
+#[cfg(feature = "export")]
+mod columns;
 mod doctor;
 mod dump;
 mod event_text;
+#[cfg(feature = "export")]
+mod export;
 mod failure;
 mod findings;
 mod info;
+mod interrupt;
 mod latencies;
 mod listing;
 mod machine;
+mod new_file;
 mod output;
 mod replay;
 mod salvage;
@@ -63,6 +69,10 @@ fn run(command: &Command, output: &mut Output) -> Result<(), Failure> {
         Command::Dump(options) => dump::run(options, output),
         Command::Tail(options) => tail::run(options, output),
         Command::Salvage(options) => salvage::run(options, output),
+        #[cfg(feature = "export")]
+        Command::Export(options) => export::run(options, output),
+        #[cfg(not(feature = "export"))]
+        Command::Export(_) => Err(Failure::Usage("this walrec was built without export: make cli EXPORT=1".into())),
         Command::Stats(options) => stats::run(options, output),
         Command::Doctor(options) => doctor::run(options, output),
         Command::Replay(options) => replay::run(options, output),

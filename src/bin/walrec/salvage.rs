@@ -1,8 +1,6 @@
 //! `walrec salvage`: what a reader that passes over damage gives, into a file of its own.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
-use std::path::Path;
 
 use serde::Serialize;
 use walrec::format::Event;
@@ -11,6 +9,8 @@ use walrec::recovery::{Gap, Item, Salvager};
 use crate::arguments::{Salvage, SalvageFormat};
 use crate::event_text::{CSV_HEADING, csv_line, value_of};
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::new_file::NewFile;
 use crate::output::{Align, Output, bytes_text, fields, grouped, table};
 
 #[derive(Serialize)]
@@ -81,37 +81,15 @@ impl Salvaged {
 }
 
 /// The file that events go to.
-struct Target<'a> {
-    path: &'a Path,
-    file: BufWriter<File>,
+struct Target {
+    file: BufWriter<NewFile>,
     format: SalvageFormat,
-    bytes: u64,
 }
 
-impl<'a> Target<'a> {
-    fn create(options: &'a Salvage) -> Result<Self, Failure> {
-        let path = options.out.as_path();
-        let log = fs::canonicalize(&options.log.directory);
-        let log = log.map_err(|error| Failure::io("open", &options.log.directory, &error))?;
-        let parent = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let folder = fs::canonicalize(parent).map_err(|error| Failure::io("open", parent, &error))?;
-        if folder.starts_with(&log) {
-            return Err(Failure::Usage(format!(
-                "{}: lies in the log directory, where nothing is written",
-                path.display()
-            )));
-        }
-        let file = OpenOptions::new().write(true).create_new(true).open(path);
-        let file = match file {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                return Err(Failure::Usage(format!("{}: is there already", path.display())));
-            }
-            other => other.map_err(|error| Failure::io("create", path, &error))?,
-        };
-        let mut target = Self { path, file: BufWriter::with_capacity(1 << 20, file), format: options.format, bytes: 0 };
+impl Target {
+    fn create(options: &Salvage) -> Result<Self, Failure> {
+        let file = NewFile::create(&options.out, &options.log.directory)?;
+        let mut target = Self { file: BufWriter::with_capacity(1 << 20, file), format: options.format };
         if target.format == SalvageFormat::Csv {
             target.write(format!("{CSV_HEADING}\n").as_bytes())?;
         }
@@ -119,8 +97,11 @@ impl<'a> Target<'a> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.bytes += bytes.len() as u64;
-        self.file.write_all(bytes).map_err(|error| Failure::io("write", self.path, &error))
+        self.file.write_all(bytes).map_err(|error| self.failed("write", &error))
+    }
+
+    fn failed(&self, operation: &str, error: &dyn std::fmt::Display) -> Failure {
+        Failure::System(format!("{}: {operation}: {error}", self.file.get_ref().path().display()))
     }
 
     fn put(&mut self, event: &Event) -> Result<(), Failure> {
@@ -129,7 +110,7 @@ impl<'a> Target<'a> {
             SalvageFormat::Csv => self.write(format!("{}\n", csv_line(event)).as_bytes()),
             SalvageFormat::Json => {
                 let text = serde_json::to_string(&value_of(event));
-                let text = text.map_err(|error| Failure::System(format!("{}: {error}", self.path.display())))?;
+                let text = text.map_err(|error| self.failed("write", &error))?;
                 self.write(format!("{text}\n").as_bytes())
             }
         }
@@ -137,14 +118,14 @@ impl<'a> Target<'a> {
 
     /// What was salvaged is on the disk before it is said to be.
     fn finish(mut self) -> Result<u64, Failure> {
-        let finished = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
-        finished.map_err(|error| Failure::io("write", self.path, &error))?;
-        Ok(self.bytes)
+        self.file.flush().map_err(|error| self.failed("write", &error))?;
+        self.file.into_inner().map_err(|error| Failure::System(error.to_string()))?.finish()
     }
 }
 
 pub(crate) fn run(options: &Salvage, output: &mut Output) -> Result<(), Failure> {
     let mut salvager = Salvager::open(&options.log.directory, 0)?;
+    let interrupt = Interrupt::watched()?;
     let mut target = Target::create(options)?;
     let mut salvaged = Salvaged {
         path: options.log.directory.display().to_string(),
@@ -156,6 +137,7 @@ pub(crate) fn run(options: &Salvage, output: &mut Output) -> Result<(), Failure>
         gaps: Vec::new(),
     };
     loop {
+        interrupt.check()?;
         match salvager.next()? {
             Item::Event(event) => {
                 target.put(&event)?;
