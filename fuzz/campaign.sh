@@ -12,7 +12,7 @@ trap 'rm -f "$begin"' EXIT
 binary=$(echo "$directory"/*/release/"$target")
 echo "fuzz $target: the log is $log"
 status=0
-"$binary" "$corpus" "fuzz/corpus/$target" -max_len=97 -entropic=0 -rss_limit_mb=512 -malloc_limit_mb=64 -print_funcs=0 \
+"$binary" "$corpus" "fuzz/corpus/$target" -max_len=97 -entropic=0 -rss_limit_mb=512 -report_slow_units=600 -malloc_limit_mb=64 -print_funcs=0 \
   -print_final_stats=1 -artifact_prefix="$directory/found/$target-" "$@" >"$log" 2>&1 || status=$?
 told() { sed -n "s/^$1: *//p" "$log" | tail -n 1; }
 found=$(find "$directory/found" -name "$target-*" -newer "$begin")

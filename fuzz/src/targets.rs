@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use super::decoder::frozen::content_of;
 use super::decoder::segment::xxh64;
 use super::decoder::{EventBytes, decode_log_of, id_of};
-use super::examine::{Found, LOG, Truth, examine, examine_briefly, examine_reading};
+use super::examine::{Beside, Found, LOG, Truth, examine, examine_reading, read_all};
 use super::frames::Frame;
 use super::logs::{self, FileMap, Held, SoundLog, is_frozen};
 use super::script::{self, Op};
@@ -81,8 +81,10 @@ const DIRECTORY_CHANGES: [Change; 13] = [
     |world, op| world.change_frames(op),
 ];
 
+/// How closely an input is looked at: wholly, by reading alone, or by one of two ways of reading beside the strict one.
 enum Depth {
-    Brief,
+    Salvaging,
+    Verifying,
     Reading,
     All,
 }
@@ -160,8 +162,10 @@ impl Target {
             Depth::All
         } else if word.is_multiple_of(reading) {
             Depth::Reading
+        } else if word.is_multiple_of(2) {
+            Depth::Salvaging
         } else {
-            Depth::Brief
+            Depth::Verifying
         }
     }
 
@@ -195,12 +199,14 @@ impl Target {
         // The first change is the one that makes what was changed believed.
         let forged = ops.iter().any(|op| usize::from(op.code).is_multiple_of(self.changes().len()));
         let truth = Truth { holds: &truth, forged };
-        let found = match self.depth(data) {
+        let depth = self.depth(data);
+        let found = match depth {
             Depth::All => examine(&machine, truth),
             Depth::Reading => examine_reading(&machine, truth),
-            Depth::Brief => examine_briefly(&machine, truth),
+            Depth::Salvaging => read_all(&machine, truth, Beside { salvage: true, ..Beside::default() }),
+            Depth::Verifying => read_all(&machine, truth, Beside { verify: true, ..Beside::default() }),
         }?;
-        if matches!(self, Self::Segment | Self::Frozen) {
+        if matches!(self, Self::Segment | Self::Frozen) && !matches!(depth, Depth::Salvaging) {
             hold_to_decoder(&world, &found, forged)?;
         }
         Ok(found)

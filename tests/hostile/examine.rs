@@ -295,36 +295,52 @@ fn seek_around(system: &Arc<dyn System>, strict: &Reading, truth: Truth<'_>) -> 
 
 /// Rules 1 to 5 and 7, for everything that only reads.
 pub fn examine_reading(machine: &SimulatedSystem, truth: Truth<'_>) -> Result<Found, String> {
-    read_all(machine, truth, true)
+    read_all(machine, truth, Beside { salvage: true, verify: true, seek: true })
 }
 
 /// The same without seeks.
 pub fn examine_briefly(machine: &SimulatedSystem, truth: Truth<'_>) -> Result<Found, String> {
-    read_all(machine, truth, false)
+    read_all(machine, truth, Beside { salvage: true, verify: true, seek: false })
 }
 
-fn read_all(machine: &SimulatedSystem, truth: Truth<'_>, seeking: bool) -> Result<Found, String> {
+/// What is done beside the strict reading.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside {
+    pub salvage: bool,
+    pub verify: bool,
+    pub seek: bool,
+}
+
+/// Rules 1 to 5, for the strict reader and what is asked beside.
+pub fn read_all(machine: &SimulatedSystem, truth: Truth<'_>, beside: Beside) -> Result<Found, String> {
     let before = machine.snapshot();
     let watched = Watched::new(machine);
     let system: Arc<dyn System> = watched.clone();
     let strict = read_strictly(&system)?;
     hold_true("strict reader", &strict.events, truth)?;
-    let (salvaged, gaps) = read_salvaging(&system)?;
-    hold_true("salvaging reader", &salvaged, truth)?;
-    if !truth.forged {
-        hold_within(&strict.events, &salvaged)?;
+    let mut found = Found { strict, ..Found::default() };
+    let strict = &found.strict;
+    if beside.salvage {
+        let (salvaged, gaps) = read_salvaging(&system)?;
+        hold_true("salvaging reader", &salvaged, truth)?;
+        if !truth.forged {
+            hold_within(&strict.events, &salvaged)?;
+        }
+        (found.salvaged, found.gaps) = (salvaged.len(), gaps);
     }
-    let verdict = verify_on(Arc::clone(&system), Path::new(LOG));
-    hold_verdict(&strict, &verdict)?;
-    if seeking {
-        seek_around(&system, &strict, truth)?;
+    if beside.verify {
+        let verdict = verify_on(Arc::clone(&system), Path::new(LOG));
+        hold_verdict(strict, &verdict)?;
+        found.fault = verdict.ok().and_then(|report| report.fault).map(|fault| fault.corruption.reason);
+    }
+    if beside.seek {
+        seek_around(&system, strict, truth)?;
     }
     watched.check()?;
     if !machine.is_as_in(&before) {
         return Err("reading changed something".into());
     }
-    let fault = verdict.ok().and_then(|report| report.fault).map(|fault| fault.corruption.reason);
-    Ok(Found { strict, salvaged: salvaged.len(), gaps, fault, opened: None })
+    Ok(found)
 }
 
 /// A recorder of small segments.
