@@ -46,6 +46,7 @@ PEERS ?=
 QUICK ?=
 PEER_ROUNDS ?=
 AERON ?= 1
+BASE ?=
 
 .PHONY: help run install tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk fuzz disks bench-report bench-peers check-peers cli commands
 
@@ -161,7 +162,7 @@ bench-insn: tools compilers library ## instructions of the hot and cold paths, b
 	$(CARGO) build --release --locked --example instructions
 	CC=$(CC) benches/instructions.sh $(TARGET)/benches-c/instructions $(RELEASE)/examples/instructions $(TARGET)/bench/insn $(if $(RECORD),record)
 
-.PHONY: bench-growth bench-insn bench-report bench-sync deb conan
+.PHONY: bench-growth bench-insn bench-report bench-sync deb conan abi-diff
 bench-growth: compilers library ## costs over the number of segments, events, blocks, recorders (FULL=1: to the top sizes, 7 GB of stage; QUICK=1)
 	@mkdir -p $(TARGET)/benches-c $(TARGET)/bench
 	$(CC) $(CFLAGS) -D_GNU_SOURCE benches/growth.c benches/append/measure.c -o $(TARGET)/benches-c/growth $(LINK) -lm
@@ -201,6 +202,9 @@ check-peers: ## that bench-peers still compiles: walrec, the baselines and the m
 
 deb: library ## Debian packages libwalrec0 and libwalrec-dev, in target/deb
 	@RELEASE="$(RELEASE)" OUT="$(TARGET)/deb" packaging/deb.sh
+
+abi-diff: tools ## BASE=v0.1.0: the library's interface against that tag's (without: the newest tag's, if there is one), by abidiff
+	WALREC_ABI_BASE=$(BASE) $(CARGO) test --locked --test abi_diff -- --nocapture
 
 conan: ## a Conan package, created as it would be shipped, and tested; Conan itself comes from PyPI into target/tools
 	WALREC_CONAN=1 $(CARGO) test --locked --test conan -- --nocapture

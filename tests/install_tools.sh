@@ -16,6 +16,7 @@ declare -A wanted=(
     [mkfs.ext4]=e2fsprogs [filefrag]=e2fsprogs [losetup]=mount [fallocate]=util-linux
     [clang++]=clang [cmake]=cmake [pkg-config]=pkg-config
     [valgrind]=valgrind
+    [abidiff]=abigail-tools
     [python3]=python3 ['python3 -m ensurepip --version']=python3-venv
 )
 
