@@ -162,7 +162,7 @@ bench-insn: tools compilers library ## instructions of the hot and cold paths, b
 	$(CARGO) build --release --locked --example instructions
 	CC=$(CC) benches/instructions.sh $(TARGET)/benches-c/instructions $(RELEASE)/examples/instructions $(TARGET)/bench/insn $(if $(RECORD),record)
 
-.PHONY: bench-growth bench-insn bench-report bench-sync deb conan abi-diff
+.PHONY: bench-growth bench-insn bench-report bench-sync deb conan abi-diff docs-c
 bench-growth: compilers library ## costs over the number of segments, events, blocks, recorders (FULL=1: to the top sizes, 7 GB of stage; QUICK=1)
 	@mkdir -p $(TARGET)/benches-c $(TARGET)/bench
 	$(CC) $(CFLAGS) -D_GNU_SOURCE benches/growth.c benches/append/measure.c -o $(TARGET)/benches-c/growth $(LINK) -lm
@@ -202,6 +202,10 @@ check-peers: ## that bench-peers still compiles: walrec, the baselines and the m
 
 deb: library ## Debian packages libwalrec0 and libwalrec-dev, in target/deb
 	@RELEASE="$(RELEASE)" OUT="$(TARGET)/deb" packaging/deb.sh
+
+docs-c: tools ## the headers as pages, by doxygen, in target/docs-c
+	@mkdir -p $(TARGET)/docs-c
+	doxygen docs/Doxyfile
 
 abi-diff: tools ## BASE=v0.1.0: the library's interface against that tag's (without: the newest tag's, if there is one), by abidiff
 	WALREC_ABI_BASE=$(BASE) $(CARGO) test --locked --test abi_diff -- --nocapture

@@ -52,9 +52,11 @@ namespace walrec {
 
 /** One event, the 64 bytes of the file format. */
 using event = walrec_event_t;
+/** Structs of walrec.h under short names. @{ */
 using open_report = walrec_open_report_t;
 using meta_state = walrec_meta_state_t;
 using gap = walrec_gap_t;
+/** @} */
 
 static_assert(sizeof(event) == 64 && alignof(event) == 8, "the record of the file format");
 static_assert(std::is_trivial_v<event> && std::is_standard_layout_v<event>, "plain data");
@@ -68,17 +70,22 @@ static_assert(offsetof(event, event_id) == 0 && offsetof(event, timestamp_ns) ==
 class [[nodiscard]] status {
 public:
     constexpr status() noexcept = default;
+    /** From what a function of walrec.h gave. */
     constexpr status(walrec_status_t code) noexcept : code_(code) {}
 
+    /** The number. */
     constexpr walrec_status_t code() const noexcept { return code_; }
+    /** True for WALREC_OK alone. */
     constexpr explicit operator bool() const noexcept { return code_ == WALREC_OK; }
     /** Below 0: neither done nor the end nor a gap. */
     constexpr bool is_error() const noexcept { return code_ < 0; }
     /** Short and static. The long text of this thread's last failure is last_error(). */
     const char *text() const noexcept { return walrec_status_str(code_); }
 
+    /** By number. @{ */
     friend constexpr bool operator==(status a, status b) noexcept { return a.code_ == b.code_; }
     friend constexpr bool operator!=(status a, status b) noexcept { return a.code_ != b.code_; }
+    /** @} */
 
 private:
     walrec_status_t code_ = WALREC_OK;
@@ -88,12 +95,14 @@ private:
 class error_text {
 public:
     error_text() noexcept { walrec_last_error(text_, sizeof text_); }
+    /** Terminated; lives as long as this object. */
     const char *c_str() const noexcept { return text_; }
 
 private:
     char text_[512];
 };
 
+/** See error_text. */
 [[nodiscard]] inline error_text last_error() noexcept { return {}; }
 
 /** Whether the library that was loaded is one that this header may be used with. */
@@ -110,6 +119,7 @@ public:
     recorder() noexcept = default;
     /** Takes over a handle from walrec_open. */
     explicit recorder(walrec_t *handle) noexcept : handle_(handle) {}
+    /** The handle moves; one that was open here is closed. @{ */
     recorder(recorder &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
     recorder &operator=(recorder &&other) noexcept
     {
@@ -119,6 +129,7 @@ public:
         }
         return *this;
     }
+    /** @} */
     recorder(const recorder &) = delete;
     recorder &operator=(const recorder &) = delete;
     ~recorder() { (void)close(); }
@@ -128,6 +139,7 @@ public:
     {
         return handle_ != nullptr ? WALREC_E_INVALID : walrec_open(dir, &how, &handle_);
     }
+    /** Whether there is a handle. */
     bool is_open() const noexcept { return handle_ != nullptr; }
 
     /**
@@ -144,6 +156,7 @@ public:
         std::forward<Fill>(fill)(*place);
         return open.commit();
     }
+    /** Appends a copy. */
     status append(const event &e) noexcept { return walrec_append(handle_, &e); }
     /** Appends a prefix; `done` receives its length. */
     status append(const event *events, std::size_t n, std::size_t *done = nullptr) noexcept
@@ -151,24 +164,30 @@ public:
         return walrec_append_batch(handle_, events, n, done);
     }
 #ifdef __cpp_lib_span
+    /** The same for a span. */
     status append(std::span<const event> events, std::size_t *done = nullptr) noexcept
     {
         return append(events.data(), events.size(), done);
     }
 #endif
 
+    /** As the function of walrec.h with this name. @{ */
     status rotate() noexcept { return walrec_rotate(handle_); }
     status attach_thread() noexcept { return walrec_attach_thread(handle_); }
 
     std::uint64_t last_event_id() const noexcept { return walrec_last_event_id(handle_); }
     std::uint64_t durable_event_id() const noexcept { return walrec_durable_event_id(handle_); }
+    /** @} */
 
     /** Both ids by address, each one load: for a loop that looks at them often. */
     class watermarks_view {
     public:
+        /** Of what walrec_watermarks gave. */
         explicit watermarks_view(const walrec_watermarks_t *words) noexcept : words_(words) {}
+        /** The id, by one load. @{ */
         std::uint64_t appended() const noexcept { return load(words_->appended_event_id); }
         std::uint64_t durable() const noexcept { return load(words_->durable_event_id); }
+        /** @} */
 
     private:
         static std::uint64_t load(const std::uint64_t &word) noexcept { return __atomic_load_n(&word, __ATOMIC_ACQUIRE); }
@@ -186,6 +205,7 @@ public:
     {
         return walrec_sync(handle_, event_id, limit.count() > 0 ? static_cast<std::uint64_t>(limit.count()) : 0);
     }
+    /** As the function of walrec.h with this name, or near it; struct_size is set here. @{ */
     status set_retention_floor(std::uint64_t event_id) noexcept { return walrec_set_retention_floor(handle_, event_id); }
 
     status report(open_report &out) const noexcept
@@ -203,6 +223,7 @@ public:
     {
         return walrec_telemetry_text(handle_, format, text, n, needed);
     }
+    /** @} */
 
     /** Makes everything durable and joins the workers; later calls give WALREC_E_CLOSED. */
     status shutdown() noexcept { return walrec_shutdown(handle_); }
@@ -243,6 +264,7 @@ public:
     struct sentinel {};
 
     reader() noexcept = default;
+    /** The handle moves, with what was read ahead; one that was open here is closed. @{ */
     reader(reader &&other) noexcept { take(other); }
     reader &operator=(reader &&other) noexcept
     {
@@ -252,6 +274,7 @@ public:
         }
         return *this;
     }
+    /** @} */
     reader(const reader &) = delete;
     reader &operator=(const reader &) = delete;
     ~reader() { close(); }
@@ -263,6 +286,7 @@ public:
             return last_ = WALREC_E_INVALID;
         return last_ = walrec_reader_open(dir, from_event_id, flags, &handle_);
     }
+    /** Whether there is a handle. */
     bool is_open() const noexcept { return handle_ != nullptr; }
 
     /** The next event, or why there is none: END, GAP, an error. */
@@ -276,6 +300,7 @@ public:
     /** What the last step gave. After a loop: WALREC_END if all went well, WALREC_GAP to look at gap() and loop again. */
     status last_status() const noexcept { return last_; }
 
+    /** As the function of walrec.h with this name; struct_size is set here. @{ */
     status seek(std::uint64_t event_id) noexcept
     {
         drop();
@@ -296,16 +321,20 @@ public:
         out.struct_size = sizeof out;
         return walrec_reader_telemetry(handle_, &out);
     }
+    /** @} */
 
     /** Goes on where reading stands: a second loop continues, also behind an END that a recorder has moved. */
     iterator begin() noexcept;
+    /** What begin() is compared with. */
     sentinel end() const noexcept { return {}; }
 
+    /** Closes; does nothing where nothing is open. */
     void close() noexcept
     {
         drop();
         walrec_reader_close(std::exchange(handle_, nullptr));
     }
+    /** The handle, which stays this reader's. */
     walrec_reader_t *get() const noexcept { return handle_; }
 
 private:
@@ -344,6 +373,7 @@ private:
 /** An input iterator: the event is valid until the next step. */
 class reader::iterator {
 public:
+    /** What the standard library asks of an iterator. @{ */
     using iterator_category = std::input_iterator_tag;
     using value_type = event;
     using difference_type = std::ptrdiff_t;
@@ -361,6 +391,7 @@ public:
     void operator++(int) noexcept { ++*this; }
     friend bool operator==(const iterator &here, sentinel) noexcept { return here.event_ == nullptr; }
     friend bool operator!=(const iterator &here, sentinel) noexcept { return here.event_ != nullptr; }
+    /** @} */
 
 private:
     reader *in_;
