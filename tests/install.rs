@@ -96,6 +96,7 @@ fn staged_below_destdir() {
         "opt/engine/lib64/libwalrec.a",
         "opt/engine/lib64/pkgconfig/walrec.pc",
         "opt/engine/lib64/cmake/walrec/walrec-config.cmake",
+        "opt/engine/share/man/man3/walrec.3",
     ] {
         assert!(told.iter().any(|one| one == file), "{file} is not installed: {told:?}");
     }
@@ -141,6 +142,26 @@ fn the_library_is_lean() {
     });
     let bytes = fs::metadata(&library).expect("the library").len();
     announce(&format!("FIGURE libwalrec.so, stripped: {bytes} bytes; needs glibc 2.{}", floor.max().unwrap_or(0)));
+}
+
+/// Each function has its manual page, in the prefix and in the package.
+#[test]
+fn by_man() {
+    if !has("man", "the manual") {
+        return;
+    }
+    let page = |function: &str| {
+        let mut man = Command::new("man");
+        man.arg("-M").arg(prefix().join("share/man")).args(["3", function]).env("LC_ALL", "C.UTF-8");
+        man.output().expect("man is here")
+    };
+    let exported = fs::read_to_string(project().join("tests/exported_symbols.txt")).expect("the list");
+    for function in exported.lines() {
+        assert!(prefix().join(format!("share/man/man3/{function}.3")).is_file(), "{function} has no page");
+    }
+    let shown = page("walrec_append");
+    assert!(shown.status.success() && String::from_utf8_lossy(&shown.stdout).contains("SYNOPSIS"), "{shown:?}");
+    assert!(!page("walrec_nothing").status.success());
 }
 
 #[test]
@@ -192,6 +213,7 @@ fn by_debian_packages() {
     run_tool(&mut dpkg, "The packages could not be installed.");
     let fields = run_tool(Command::new("dpkg-deb").arg("-f").arg(&packages[0]).arg("Depends"), ADVICE);
     assert!(fields.starts_with("libc6 (>= 2.") && fields.trim_end().ends_with("libgcc-s1"), "{fields}");
+    assert!(root.join("usr/share/man/man3/walrec_append.3.gz").is_file(), "the manual is in no package");
     let listing = run_tool(Command::new("find").arg(root.join("usr")).args(["-name", "walrec.pc"]), ADVICE);
     let pc = Path::new(listing.trim()).parent().expect("the package has walrec.pc").to_owned();
     let mut tool = Command::new("pkg-config");

@@ -17,7 +17,7 @@ declare -A wanted=(
     [clang++]=clang [cmake]=cmake [pkg-config]=pkg-config
     [valgrind]=valgrind
     [abidiff]=abigail-tools
-    [doxygen]=doxygen
+    [doxygen]=doxygen [man]=man-db
     [python3]=python3 ['python3 -m ensurepip --version']=python3-venv
 )
 
