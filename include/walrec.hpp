@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * walrec.hpp: walrec for C++17 and later. Header only, over walrec.h; see there for what every call promises.
+ * walrec.hpp: walrec for C++17 and later. Header only, over walrec.h; see there for what every call promises. emplace() is compiled
+ * into the caller by walrec_inline.h; with a library of another cursor layout it goes through the library, as there.
  *
  * Nothing here throws, allocates or prints: it is good under -fno-exceptions -fno-rtti. Handles are move-only and close
  * themselves; to see how a recorder ended, call close().
@@ -28,7 +29,7 @@
 #error "walrec.hpp needs C++17; walrec.h serves C99 and C++11"
 #endif
 
-#include "walrec.h"
+#include "walrec_inline.h"
 
 #include <array>
 #include <chrono>
@@ -113,19 +114,24 @@ struct config : walrec_config_t {
     config() noexcept { (void)walrec_config_init(this, sizeof(walrec_config_t)); }
 };
 
+namespace detail {
+/** The cursor of a recorder that is not open: each call on it goes through the library. Never stored to. */
+inline walrec_cursor_t no_cursor{};
+} // namespace detail
+
 /** A recorder; one append thread, as walrec.h says. Empty until open() succeeds; every call on an empty one gives WALREC_E_INVALID. */
 class recorder {
 public:
     recorder() noexcept = default;
     /** Takes over a handle from walrec_open. */
-    explicit recorder(walrec_t *handle) noexcept : handle_(handle) {}
+    explicit recorder(walrec_t *handle) noexcept { hold(handle); }
     /** The handle moves; one that was open here is closed. @{ */
-    recorder(recorder &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+    recorder(recorder &&other) noexcept : recorder() { swap(other); }
     recorder &operator=(recorder &&other) noexcept
     {
         if (this != &other) {
             (void)close();
-            handle_ = std::exchange(other.handle_, nullptr);
+            swap(other);
         }
         return *this;
     }
@@ -137,7 +143,13 @@ public:
     /** Opens, recovers, starts the workers. On a recorder that is open: WALREC_E_INVALID, and it stays as it is. */
     status open(const char *dir, const config &how = {}) noexcept
     {
-        return handle_ != nullptr ? WALREC_E_INVALID : walrec_open(dir, &how, &handle_);
+        if (handle_ != nullptr)
+            return WALREC_E_INVALID;
+        walrec_t *opened = nullptr;
+        const walrec_status_t s = walrec_open(dir, &how, &opened);
+        if (s == WALREC_OK)
+            hold(opened);
+        return s;
     }
     /** Whether there is a handle. */
     bool is_open() const noexcept { return handle_ != nullptr; }
@@ -150,9 +162,9 @@ public:
     {
         static_assert(std::is_invocable_v<Fill, event &>, "emplace takes a callable of walrec::event &");
         event *place = nullptr;
-        if (const walrec_status_t refused = walrec_reserve(handle_, &place); refused != WALREC_OK)
+        if (const walrec_status_t refused = walrec_reserve_inline(handle_, cursor_, &place); refused != WALREC_OK)
             return refused;
-        reservation open{handle_};
+        reservation open{handle_, cursor_};
         std::forward<Fill>(fill)(*place);
         return open.commit();
     }
@@ -228,18 +240,34 @@ public:
     /** Makes everything durable and joins the workers; later calls give WALREC_E_CLOSED. */
     status shutdown() noexcept { return walrec_shutdown(handle_); }
     /** Shuts down and frees: always, whatever it gives. OK when there is nothing to close. */
-    status close() noexcept { return walrec_close(std::exchange(handle_, nullptr)); }
+    status close() noexcept { return walrec_close(release()); }
 
     /** The handle, which stays this recorder's. */
     walrec_t *get() const noexcept { return handle_; }
     /** The handle, which is the caller's now. */
-    [[nodiscard]] walrec_t *release() noexcept { return std::exchange(handle_, nullptr); }
+    [[nodiscard]] walrec_t *release() noexcept
+    {
+        cursor_ = &detail::no_cursor;
+        return std::exchange(handle_, nullptr);
+    }
 
 private:
+    void hold(walrec_t *handle) noexcept
+    {
+        handle_ = handle;
+        if (handle != nullptr)
+            cursor_ = walrec_inline_cursor(handle);
+    }
+    void swap(recorder &other) noexcept
+    {
+        std::swap(handle_, other.handle_);
+        std::swap(cursor_, other.cursor_);
+    }
+
     /** Dropped unless it was committed: when the callable throws. */
     class reservation {
     public:
-        explicit reservation(walrec_t *handle) noexcept : handle_(handle) {}
+        reservation(walrec_t *handle, walrec_cursor_t *cursor) noexcept : handle_(handle), cursor_(cursor) {}
         reservation(const reservation &) = delete;
         reservation &operator=(const reservation &) = delete;
         ~reservation()
@@ -247,13 +275,15 @@ private:
             if (handle_ != nullptr)
                 (void)walrec_abort(handle_);
         }
-        walrec_status_t commit() noexcept { return walrec_commit(std::exchange(handle_, nullptr)); }
+        walrec_status_t commit() noexcept { return walrec_commit_inline(std::exchange(handle_, nullptr), cursor_); }
 
     private:
         walrec_t *handle_;
+        walrec_cursor_t *cursor_;
     };
 
     walrec_t *handle_ = nullptr;
+    walrec_cursor_t *cursor_ = &detail::no_cursor;
 };
 
 /** A reader; one thread at a time. It reads ahead 64 events of its own. */

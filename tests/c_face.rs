@@ -334,20 +334,32 @@ fn linked_from_cpp() {
     }
 }
 
-/// walrec.hpp in each standard it is for, with the features of the later ones, and without exceptions and run-time types.
+/// walrec.hpp in each standard it is for, with the features of the later ones, without exceptions and run-time types, and with a
+/// cursor layout that the library does not have.
 #[test]
 fn wrapped_for_cpp() {
     let _shared = MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
     let library = toolchain::library_directory().join("libwalrec.so").display().to_string();
     let source = toolchain::project().join("tests/c/wrapper.cpp");
-    let bare = ["-fno-exceptions", "-fno-rtti"].as_slice();
-    for (name, standard, more) in
-        [("17", "c++17", [].as_slice()), ("bare", "c++17", bare), ("20", "c++20", &[]), ("23", "c++2b", &[])]
-    {
+    let other = toolchain::build_directory().join("wrapper-include");
+    fs::create_dir_all(&other).unwrap_or_else(|error| panic!("{}: {error}", other.display()));
+    for header in ["walrec.hpp", "walrec_inline.h"] {
+        let text = fs::read_to_string(toolchain::project().join("include").join(header)).expect("the header is there");
+        let text = text.replace("#define WALREC_CURSOR_LAYOUT 1", "#define WALREC_CURSOR_LAYOUT 2");
+        fs::write(other.join(header), text).unwrap_or_else(|error| panic!("{}: {error}", other.display()));
+    }
+    let other = other.display().to_string();
+    for (name, standard, more) in [
+        ("17", "c++17", [].as_slice()),
+        ("bare", "c++17", &["-fno-exceptions", "-fno-rtti"]),
+        ("20", "c++20", &[]),
+        ("23", "c++2b", &[]),
+        ("other-layout", "c++17", &["-iquote", &other]),
+    ] {
         let name = format!("wrapper-{name}");
         let output = toolchain::build_directory().join(&name).display().to_string();
         let arguments = ["-Wconversion", "-O1", "-g", "-o", &output, &library, &toolchain::rpath()];
-        toolchain::compile(standard, &source, &[more, &arguments].concat());
+        toolchain::compile(standard, &source, &[more, &arguments, &COUNTED[1..]].concat());
         run_program(Path::new(&output), &name, Place::Disk);
     }
 }
