@@ -233,6 +233,63 @@ fn by_plain_options() {
     build_and_run("plain-cpp", "g++", "consumer.cpp", &options);
 }
 
+/// Compiles `tests/install/beside.rs` to a static library, by a toolchain that rustup has.
+fn beside(toolchain: Option<&str>) -> Option<PathBuf> {
+    let library = prefix().join(format!("work/libbeside-{}.a", toolchain.unwrap_or("same")));
+    fs::create_dir_all(library.parent().expect("below work")).expect("a directory");
+    let mut rustc = Command::new("rustc");
+    rustc.args(toolchain.map(|name| format!("+{name}"))).args(["--edition", "2024", "-O", "--crate-type", "staticlib"]);
+    rustc.arg("-o").arg(&library).arg(project().join("tests/install/beside.rs")).env_remove("RUSTUP_TOOLCHAIN");
+    rustc.output().is_ok_and(|output| output.status.success()).then_some(library)
+}
+
+/// Two libraries in Rust in one program, both static, also with standard libraries of two versions: the installed one shows its own
+/// names only. The archive as cargo makes it cannot be linked so.
+#[test]
+fn beside_another_rust_library() {
+    let installed = prefix().join("lib/libwalrec.a");
+    let symbols = run_tool(Command::new("readelf").arg("-sW").arg(&installed), ADVICE);
+    let shown = symbols.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let shown = shown.filter(|row| row.len() == 8 && ["GLOBAL", "WEAK"].contains(&row[4]) && row[6] != "UND");
+    let mut shown: Vec<String> = shown.map(|row| row[7].to_owned()).collect();
+    shown.sort_unstable();
+    let kept = fs::read_to_string(project().join("tests/exported_symbols.txt")).expect("the list");
+    assert_eq!(shown, kept.lines().collect::<Vec<_>>());
+
+    let same = beside(None).expect("rustc is here, and builds");
+    // The other library, made in the same way, still catches what unwinds in it.
+    let localized = same.with_file_name("libbeside-localized.a");
+    let script = format!("echo beside_sum | packaging/localize.sh '{}' '{}'", same.display(), localized.display());
+    run_tool(Command::new("bash").args(["-c", &script]).current_dir(project()), "localize.sh failed.");
+    let nightly = beside(Some("nightly"));
+    if nightly.is_none() {
+        announce("SKIP install: two versions of Rust in one program did NOT run: there is no nightly toolchain here");
+    }
+    let options = |walrec: &Path, other: &Path| -> Vec<String> {
+        let include = format!("-I{}/include", prefix().display());
+        [&include, text(walrec), text(other), "-pthread", "-ldl", "-lm", "-lgcc_s"].map(str::to_owned).to_vec()
+    };
+    for (name, other) in
+        [("same", &same), ("localized", &localized)].into_iter().chain(nightly.iter().map(|it| ("nightly", it)))
+    {
+        build_and_run(&format!("beside-{name}"), "g++", "beside.cpp", &options(&installed, other));
+        build_and_run(&format!("beside-{name}-first"), "g++", "beside.cpp", &options(other, &installed));
+    }
+    if let Some(other) = nightly {
+        let raw = toolchain::library_directory().join("libwalrec.a");
+        let mut link = Command::new("g++");
+        link.args(["-std=c++17", "-o", "/dev/null"]).arg(project().join("tests/install/beside.cpp"));
+        let output = link.args(options(&raw, &other)).output().expect("g++ is here");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !output.status.success() && said.contains("multiple definition"),
+            "the archive of cargo links:\n{said}"
+        );
+    }
+    let bytes = fs::metadata(&installed).expect("the library").len();
+    announce(&format!("FIGURE libwalrec.a, installed: {bytes} bytes, {} names", shown.len()));
+}
+
 #[test]
 fn by_dlopen() {
     let options = [format!("-I{}/include", prefix().display()), "-ldl".into(), rpath()];
