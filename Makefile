@@ -189,7 +189,7 @@ install: library ## PREFIX=/usr/local DESTDIR= LIBDIR= INCLUDEDIR= STRIP=: heade
 
 bench-peers: compilers library ## other logs beside walrec: accepted, durable, and after kill -9 (PEERS=walrec,LMDB QUICK=1 PEER_ROUNDS=5 AERON=0)
 	@AERON=$(AERON) benches/peers/install.sh $(TARGET)/tools
-	@export PATH="$(CURDIR)/$(TARGET)/tools/cmake/bin:$$PATH" WALREC_LIBRARY_DIR=$(CURDIR)/$(RELEASE); \
+	@export PATH="$(CURDIR)/$(TARGET)/tools/cmake/bin:$$PATH" RUSTFLAGS="$${RUSTFLAGS-}" WALREC_LIBRARY_DIR=$(CURDIR)/$(RELEASE); \
 	build="nice -n 10 $(CARGO) build --release --locked --manifest-path benches/peers/Cargo.toml --target-dir $(TARGET)/peers"; \
 	if [[ "$(AERON)" == 0 ]]; then $$build; else $$build --features aeron || { \
 	  echo "make bench-peers: Aeron could not be built, see above; going on without" >&2; $$build; }; fi

@@ -34,7 +34,7 @@ class Walrec(ConanFile):
 
     def export_sources(self):
         # Cargo wants to see the targets that Cargo.toml names, also where it builds the library alone.
-        for pattern in ("Cargo.toml", "Cargo.lock", "build.rs", "LICENSE-*", "THIRD-PARTY-NOTICES", "src/*", "include/*",
+        for pattern in (".cargo/config.toml", "Cargo.toml", "Cargo.lock", "build.rs", "LICENSE-*", "THIRD-PARTY-NOTICES", "src/*", "include/*",
                         "packaging/*", "docs/man/*", "benches/cold.rs", "tests/cli/main.rs"):
             copy(self, pattern, self._tree, self.export_sources_folder)
 
