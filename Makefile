@@ -183,7 +183,7 @@ bench-cold: examples-c ## freezing, scan, verify, replay, opens: records a gener
 	$(EXAMPLES)/engine --log $(TARGET)/cold/day.log --itch $(TARGET)/cold/day.itch --keep-hot >$(TARGET)/cold/engine.txt
 	WALREC_COLD_ITCH=$(CURDIR)/$(TARGET)/cold/day.log $(CARGO) bench --locked --bench cold
 
-install: library ## PREFIX=/usr/local DESTDIR= LIBDIR= INCLUDEDIR= STRIP=: headers, library, pkg-config and CMake files, and the command if it was built (make cli)
+install: library ## PREFIX=/usr/local DESTDIR= LIBDIR= INCLUDEDIR= STRIP=: headers, libraries, manual, pkg-config and CMake files, and the command if it was built (make cli)
 	@PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" INCLUDEDIR="$(INCLUDEDIR)" DESTDIR="$(DESTDIR)" STRIP="$(STRIP)" RELEASE="$(RELEASE)" \
 	  COMMAND="$(TARGET)/cli/release/walrec" packaging/install.sh
 
