@@ -47,6 +47,7 @@ QUICK ?=
 PEER_ROUNDS ?=
 AERON ?= 1
 EXPORT ?=
+BASE ?=
 
 .PHONY: help run install tools test check header bench bench-telemetry kill9 power bounded reading library examples-c compilers clean bench-cold sites faults races power-disk fuzz disks bench-report bench-peers check-peers cli commands
 
@@ -167,7 +168,7 @@ bench-insn: tools compilers library ## instructions of the hot and cold paths, b
 	$(CARGO) build --release --locked --example instructions
 	CC=$(CC) benches/instructions.sh $(TARGET)/benches-c/instructions $(RELEASE)/examples/instructions $(TARGET)/bench/insn $(if $(RECORD),record)
 
-.PHONY: bench-growth bench-insn bench-report bench-sync deb
+.PHONY: bench-growth bench-insn bench-report bench-sync deb conan abi-diff docs-c
 bench-growth: compilers library ## costs over the number of segments, events, blocks, recorders (FULL=1: to the top sizes, 7 GB of stage; QUICK=1)
 	@mkdir -p $(TARGET)/benches-c $(TARGET)/bench
 	$(CC) $(CFLAGS) -D_GNU_SOURCE benches/growth.c benches/append/measure.c -o $(TARGET)/benches-c/growth $(LINK) -lm
@@ -188,13 +189,13 @@ bench-cold: examples-c ## freezing, scan, verify, replay, opens: records a gener
 	$(EXAMPLES)/engine --log $(TARGET)/cold/day.log --itch $(TARGET)/cold/day.itch --keep-hot >$(TARGET)/cold/engine.txt
 	WALREC_COLD_ITCH=$(CURDIR)/$(TARGET)/cold/day.log $(CARGO) bench --locked --bench cold
 
-install: library ## PREFIX=/usr/local DESTDIR= LIBDIR= INCLUDEDIR= STRIP=: headers, library, pkg-config and CMake files, and the command if it was built (make cli)
+install: library ## PREFIX=/usr/local DESTDIR= LIBDIR= INCLUDEDIR= STRIP=: headers, libraries, manual, pkg-config and CMake files, and the command if it was built (make cli)
 	@PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" INCLUDEDIR="$(INCLUDEDIR)" DESTDIR="$(DESTDIR)" STRIP="$(STRIP)" RELEASE="$(RELEASE)" \
 	  COMMAND="$(TARGET)/cli/release/walrec" packaging/install.sh
 
 bench-peers: compilers library ## other logs beside walrec: accepted, durable, and after kill -9 (PEERS=walrec,LMDB QUICK=1 PEER_ROUNDS=5 AERON=0)
 	@AERON=$(AERON) benches/peers/install.sh $(TARGET)/tools
-	@export PATH="$(CURDIR)/$(TARGET)/tools/cmake/bin:$$PATH" WALREC_LIBRARY_DIR=$(CURDIR)/$(RELEASE); \
+	@export PATH="$(CURDIR)/$(TARGET)/tools/cmake/bin:$$PATH" RUSTFLAGS="$${RUSTFLAGS-}" WALREC_LIBRARY_DIR=$(CURDIR)/$(RELEASE); \
 	build="nice -n 10 $(CARGO) build --release --locked --manifest-path benches/peers/Cargo.toml --target-dir $(TARGET)/peers"; \
 	if [[ "$(AERON)" == 0 ]]; then $$build; else $$build --features aeron || { \
 	  echo "make bench-peers: Aeron could not be built, see above; going on without" >&2; $$build; }; fi
@@ -207,6 +208,16 @@ check-peers: ## that bench-peers still compiles: walrec, the baselines and the m
 
 deb: library ## Debian packages libwalrec0 and libwalrec-dev, in target/deb
 	@RELEASE="$(RELEASE)" OUT="$(TARGET)/deb" packaging/deb.sh
+
+docs-c: tools ## the headers as pages, by doxygen, in target/docs-c
+	@mkdir -p $(TARGET)/docs-c
+	doxygen docs/Doxyfile
+
+abi-diff: tools ## BASE=v0.1.0: the library's interface against that tag's (without: the newest tag's, if there is one), by abidiff
+	WALREC_ABI_BASE=$(BASE) $(CARGO) test --locked --test abi_diff -- --nocapture
+
+conan: ## a Conan package, created as it would be shipped, and tested; Conan itself comes from PyPI into target/tools
+	WALREC_CONAN=1 $(CARGO) test --locked --test conan -- --nocapture
 
 clean: ## remove target/
 	$(CARGO) clean

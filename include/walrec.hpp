@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * walrec.hpp: walrec for C++17 and later. Header only, over walrec.h; see there for what every call promises.
+ * walrec.hpp: walrec for C++17 and later. Header only, over walrec.h; see there for what every call promises. emplace() is compiled
+ * into the caller by walrec_inline.h; with a library of another cursor layout it goes through the library, as there.
  *
  * Nothing here throws, allocates or prints: it is good under -fno-exceptions -fno-rtti. Handles are move-only and close
  * themselves; to see how a recorder ended, call close().
@@ -28,7 +29,7 @@
 #error "walrec.hpp needs C++17; walrec.h serves C99 and C++11"
 #endif
 
-#include "walrec.h"
+#include "walrec_inline.h"
 
 #include <array>
 #include <chrono>
@@ -52,9 +53,11 @@ namespace walrec {
 
 /** One event, the 64 bytes of the file format. */
 using event = walrec_event_t;
+/** Structs of walrec.h under short names. @{ */
 using open_report = walrec_open_report_t;
 using meta_state = walrec_meta_state_t;
 using gap = walrec_gap_t;
+/** @} */
 
 static_assert(sizeof(event) == 64 && alignof(event) == 8, "the record of the file format");
 static_assert(std::is_trivial_v<event> && std::is_standard_layout_v<event>, "plain data");
@@ -68,17 +71,22 @@ static_assert(offsetof(event, event_id) == 0 && offsetof(event, timestamp_ns) ==
 class [[nodiscard]] status {
 public:
     constexpr status() noexcept = default;
+    /** From what a function of walrec.h gave. */
     constexpr status(walrec_status_t code) noexcept : code_(code) {}
 
+    /** The number. */
     constexpr walrec_status_t code() const noexcept { return code_; }
+    /** True for WALREC_OK alone. */
     constexpr explicit operator bool() const noexcept { return code_ == WALREC_OK; }
     /** Below 0: neither done nor the end nor a gap. */
     constexpr bool is_error() const noexcept { return code_ < 0; }
     /** Short and static. The long text of this thread's last failure is last_error(). */
     const char *text() const noexcept { return walrec_status_str(code_); }
 
+    /** By number. @{ */
     friend constexpr bool operator==(status a, status b) noexcept { return a.code_ == b.code_; }
     friend constexpr bool operator!=(status a, status b) noexcept { return a.code_ != b.code_; }
+    /** @} */
 
 private:
     walrec_status_t code_ = WALREC_OK;
@@ -88,12 +96,14 @@ private:
 class error_text {
 public:
     error_text() noexcept { walrec_last_error(text_, sizeof text_); }
+    /** Terminated; lives as long as this object. */
     const char *c_str() const noexcept { return text_; }
 
 private:
     char text_[512];
 };
 
+/** See error_text. */
 [[nodiscard]] inline error_text last_error() noexcept { return {}; }
 
 /** Whether the library that was loaded is one that this header may be used with. */
@@ -104,21 +114,28 @@ struct config : walrec_config_t {
     config() noexcept { (void)walrec_config_init(this, sizeof(walrec_config_t)); }
 };
 
+namespace detail {
+/** The cursor of a recorder that is not open: each call on it goes through the library. Never stored to. */
+inline walrec_cursor_t no_cursor{};
+} // namespace detail
+
 /** A recorder; one append thread, as walrec.h says. Empty until open() succeeds; every call on an empty one gives WALREC_E_INVALID. */
 class recorder {
 public:
     recorder() noexcept = default;
     /** Takes over a handle from walrec_open. */
-    explicit recorder(walrec_t *handle) noexcept : handle_(handle) {}
-    recorder(recorder &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+    explicit recorder(walrec_t *handle) noexcept { hold(handle); }
+    /** The handle moves; one that was open here is closed. @{ */
+    recorder(recorder &&other) noexcept : recorder() { swap(other); }
     recorder &operator=(recorder &&other) noexcept
     {
         if (this != &other) {
             (void)close();
-            handle_ = std::exchange(other.handle_, nullptr);
+            swap(other);
         }
         return *this;
     }
+    /** @} */
     recorder(const recorder &) = delete;
     recorder &operator=(const recorder &) = delete;
     ~recorder() { (void)close(); }
@@ -126,8 +143,15 @@ public:
     /** Opens, recovers, starts the workers. On a recorder that is open: WALREC_E_INVALID, and it stays as it is. */
     status open(const char *dir, const config &how = {}) noexcept
     {
-        return handle_ != nullptr ? WALREC_E_INVALID : walrec_open(dir, &how, &handle_);
+        if (handle_ != nullptr)
+            return WALREC_E_INVALID;
+        walrec_t *opened = nullptr;
+        const walrec_status_t s = walrec_open(dir, &how, &opened);
+        if (s == WALREC_OK)
+            hold(opened);
+        return s;
     }
+    /** Whether there is a handle. */
     bool is_open() const noexcept { return handle_ != nullptr; }
 
     /**
@@ -138,12 +162,13 @@ public:
     {
         static_assert(std::is_invocable_v<Fill, event &>, "emplace takes a callable of walrec::event &");
         event *place = nullptr;
-        if (const walrec_status_t refused = walrec_reserve(handle_, &place); refused != WALREC_OK)
+        if (const walrec_status_t refused = walrec_reserve_inline(handle_, cursor_, &place); refused != WALREC_OK)
             return refused;
-        reservation open{handle_};
+        reservation open{handle_, cursor_};
         std::forward<Fill>(fill)(*place);
         return open.commit();
     }
+    /** Appends a copy. */
     status append(const event &e) noexcept { return walrec_append(handle_, &e); }
     /** Appends a prefix; `done` receives its length. */
     status append(const event *events, std::size_t n, std::size_t *done = nullptr) noexcept
@@ -151,24 +176,30 @@ public:
         return walrec_append_batch(handle_, events, n, done);
     }
 #ifdef __cpp_lib_span
+    /** The same for a span. */
     status append(std::span<const event> events, std::size_t *done = nullptr) noexcept
     {
         return append(events.data(), events.size(), done);
     }
 #endif
 
+    /** As the function of walrec.h with this name. @{ */
     status rotate() noexcept { return walrec_rotate(handle_); }
     status attach_thread() noexcept { return walrec_attach_thread(handle_); }
 
     std::uint64_t last_event_id() const noexcept { return walrec_last_event_id(handle_); }
     std::uint64_t durable_event_id() const noexcept { return walrec_durable_event_id(handle_); }
+    /** @} */
 
     /** Both ids by address, each one load: for a loop that looks at them often. */
     class watermarks_view {
     public:
+        /** Of what walrec_watermarks gave. */
         explicit watermarks_view(const walrec_watermarks_t *words) noexcept : words_(words) {}
+        /** The id, by one load. @{ */
         std::uint64_t appended() const noexcept { return load(words_->appended_event_id); }
         std::uint64_t durable() const noexcept { return load(words_->durable_event_id); }
+        /** @} */
 
     private:
         static std::uint64_t load(const std::uint64_t &word) noexcept { return __atomic_load_n(&word, __ATOMIC_ACQUIRE); }
@@ -186,6 +217,7 @@ public:
     {
         return walrec_sync(handle_, event_id, limit.count() > 0 ? static_cast<std::uint64_t>(limit.count()) : 0);
     }
+    /** As the function of walrec.h with this name, or near it; struct_size is set here. @{ */
     status set_retention_floor(std::uint64_t event_id) noexcept { return walrec_set_retention_floor(handle_, event_id); }
 
     status report(open_report &out) const noexcept
@@ -203,22 +235,39 @@ public:
     {
         return walrec_telemetry_text(handle_, format, text, n, needed);
     }
+    /** @} */
 
     /** Makes everything durable and joins the workers; later calls give WALREC_E_CLOSED. */
     status shutdown() noexcept { return walrec_shutdown(handle_); }
     /** Shuts down and frees: always, whatever it gives. OK when there is nothing to close. */
-    status close() noexcept { return walrec_close(std::exchange(handle_, nullptr)); }
+    status close() noexcept { return walrec_close(release()); }
 
     /** The handle, which stays this recorder's. */
     walrec_t *get() const noexcept { return handle_; }
     /** The handle, which is the caller's now. */
-    [[nodiscard]] walrec_t *release() noexcept { return std::exchange(handle_, nullptr); }
+    [[nodiscard]] walrec_t *release() noexcept
+    {
+        cursor_ = &detail::no_cursor;
+        return std::exchange(handle_, nullptr);
+    }
 
 private:
+    void hold(walrec_t *handle) noexcept
+    {
+        handle_ = handle;
+        if (handle != nullptr)
+            cursor_ = walrec_inline_cursor(handle);
+    }
+    void swap(recorder &other) noexcept
+    {
+        std::swap(handle_, other.handle_);
+        std::swap(cursor_, other.cursor_);
+    }
+
     /** Dropped unless it was committed: when the callable throws. */
     class reservation {
     public:
-        explicit reservation(walrec_t *handle) noexcept : handle_(handle) {}
+        reservation(walrec_t *handle, walrec_cursor_t *cursor) noexcept : handle_(handle), cursor_(cursor) {}
         reservation(const reservation &) = delete;
         reservation &operator=(const reservation &) = delete;
         ~reservation()
@@ -226,13 +275,15 @@ private:
             if (handle_ != nullptr)
                 (void)walrec_abort(handle_);
         }
-        walrec_status_t commit() noexcept { return walrec_commit(std::exchange(handle_, nullptr)); }
+        walrec_status_t commit() noexcept { return walrec_commit_inline(std::exchange(handle_, nullptr), cursor_); }
 
     private:
         walrec_t *handle_;
+        walrec_cursor_t *cursor_;
     };
 
     walrec_t *handle_ = nullptr;
+    walrec_cursor_t *cursor_ = &detail::no_cursor;
 };
 
 /** A reader; one thread at a time. It reads ahead 64 events of its own. */
@@ -243,6 +294,7 @@ public:
     struct sentinel {};
 
     reader() noexcept = default;
+    /** The handle moves, with what was read ahead; one that was open here is closed. @{ */
     reader(reader &&other) noexcept { take(other); }
     reader &operator=(reader &&other) noexcept
     {
@@ -252,6 +304,7 @@ public:
         }
         return *this;
     }
+    /** @} */
     reader(const reader &) = delete;
     reader &operator=(const reader &) = delete;
     ~reader() { close(); }
@@ -263,6 +316,7 @@ public:
             return last_ = WALREC_E_INVALID;
         return last_ = walrec_reader_open(dir, from_event_id, flags, &handle_);
     }
+    /** Whether there is a handle. */
     bool is_open() const noexcept { return handle_ != nullptr; }
 
     /** The next event, or why there is none: END, GAP, an error. */
@@ -276,6 +330,7 @@ public:
     /** What the last step gave. After a loop: WALREC_END if all went well, WALREC_GAP to look at gap() and loop again. */
     status last_status() const noexcept { return last_; }
 
+    /** As the function of walrec.h with this name; struct_size is set here. @{ */
     status seek(std::uint64_t event_id) noexcept
     {
         drop();
@@ -296,16 +351,20 @@ public:
         out.struct_size = sizeof out;
         return walrec_reader_telemetry(handle_, &out);
     }
+    /** @} */
 
     /** Goes on where reading stands: a second loop continues, also behind an END that a recorder has moved. */
     iterator begin() noexcept;
+    /** What begin() is compared with. */
     sentinel end() const noexcept { return {}; }
 
+    /** Closes; does nothing where nothing is open. */
     void close() noexcept
     {
         drop();
         walrec_reader_close(std::exchange(handle_, nullptr));
     }
+    /** The handle, which stays this reader's. */
     walrec_reader_t *get() const noexcept { return handle_; }
 
 private:
@@ -344,6 +403,7 @@ private:
 /** An input iterator: the event is valid until the next step. */
 class reader::iterator {
 public:
+    /** What the standard library asks of an iterator. @{ */
     using iterator_category = std::input_iterator_tag;
     using value_type = event;
     using difference_type = std::ptrdiff_t;
@@ -361,6 +421,7 @@ public:
     void operator++(int) noexcept { ++*this; }
     friend bool operator==(const iterator &here, sentinel) noexcept { return here.event_ == nullptr; }
     friend bool operator!=(const iterator &here, sentinel) noexcept { return here.event_ != nullptr; }
+    /** @} */
 
 private:
     reader *in_;

@@ -45,6 +45,9 @@ install -d "$OUT" "$work/libwalrec0$libdir" "$work/libwalrec-dev$libdir"
 cp -a "$work/all$libdir/libwalrec.so."* "$work/libwalrec0$libdir/"
 cp -a "$work/all$libdir/"{libwalrec.so,libwalrec.a,pkgconfig,cmake} "$work/libwalrec-dev$libdir/"
 cp -a "$work/all/usr/include" "$work/libwalrec-dev/usr/"
+install -d "$work/libwalrec-dev/usr/share"
+cp -a "$work/all/usr/share/man" "$work/libwalrec-dev/usr/share/"
+gzip -9n "$work/libwalrec-dev/usr/share/man/man3/"*
 printf 'libwalrec 0 libwalrec0\n' | install -D -m 644 /dev/stdin "$work/libwalrec0/DEBIAN/shlibs"
 printf 'activate-noawait ldconfig\n' | install -D -m 644 /dev/stdin "$work/libwalrec0/DEBIAN/triggers"
 

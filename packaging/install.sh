@@ -58,10 +58,23 @@ done
 put_stripped 755 --strip-unneeded "$RELEASE/libwalrec.so" "$LIBDIR/libwalrec.so.$version"
 put_link "libwalrec.so.$version" "$LIBDIR/libwalrec.so.$abi"
 put_link "libwalrec.so.$abi" "$LIBDIR/libwalrec.so"
-put_stripped 644 --strip-debug "$RELEASE/libwalrec.a" "$LIBDIR/libwalrec.a"
+if [[ $STRIP == cat ]]; then
+    put 644 "$RELEASE/libwalrec.a" "$LIBDIR/libwalrec.a"
+else
+    # The names are those of the shared library.
+    nm -D --defined-only "$RELEASE/libwalrec.so" | awk '{ print $3 }' \
+        | packaging/localize.sh "$RELEASE/libwalrec.a" "$DESTDIR$LIBDIR/libwalrec.a"
+    echo "$DESTDIR$LIBDIR/libwalrec.a"
+fi
 put_filled walrec.pc.in "$LIBDIR/pkgconfig/walrec.pc"
 put_filled walrec-config.cmake.in "$LIBDIR/cmake/walrec/walrec-config.cmake"
 put_filled walrec-config-version.cmake.in "$LIBDIR/cmake/walrec/walrec-config-version.cmake"
+put 644 docs/man/walrec.3 "$PREFIX/share/man/man3/walrec.3"
+# Each function has a page, which is that one.
+for name in $(sed '/^\.SH SYNOPSIS/q' docs/man/walrec.3 | grep -o 'walrec_[a-z_]*'); do
+    printf '.so man3/walrec.3\n' >"$DESTDIR$PREFIX/share/man/man3/$name.3"
+    echo "$DESTDIR$PREFIX/share/man/man3/$name.3"
+done
 if [[ -n $COMMAND && -x $COMMAND ]]; then
     put_stripped 755 --strip-all "$COMMAND" "$PREFIX/bin/walrec"
     put 644 docs/man/walrec.1 "$PREFIX/share/man/man1/walrec.1"

@@ -231,32 +231,73 @@ fn every_subject_is_run() {
     }
 }
 
-/// Each header alone, and included twice, in every standard, by each compiler.
+/// A standard with its names, the newest first: compilers knew some of them by another before they were done.
+const C_STANDARDS: [&[&str]; 4] = [&["c99"], &["c11"], &["c17"], &["c23", "c2x"]];
+const CPP_STANDARDS: [&[&str]; 5] = [&["c++11"], &["c++14"], &["c++17"], &["c++20"], &["c++23", "c++2b"]];
+
+/// Each header alone, and included twice, in every standard that it is for, by each compiler that is here and knows it. walrec.hpp
+/// also without exceptions and run-time types.
 #[test]
 fn headers_in_every_standard() {
     let directory = toolchain::build_directory().join("header");
     fs::create_dir_all(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
-    let languages = [
-        ("c", ["c99", "c11", "c17"].as_slice(), ["clang", "-Wbad-function-cast"]),
-        ("cpp", &["c++11", "c++14", "c++17", "c++20"], ["clang++", "-Wold-style-cast"]),
-    ];
-    for (header, times) in [("walrec.h", 1), ("walrec.h", 2), ("walrec_inline.h", 1), ("walrec_inline.h", 2)] {
-        let text = format!("#include \"{header}\"\n").repeat(times);
-        for (suffix, standards, [clang, casts]) in languages {
-            let source = directory.join(format!("{header}-{times}.{suffix}"));
-            fs::write(&source, &text).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
-            let arguments = ["-fsyntax-only", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-Wcast-align", casts];
-            for standard in standards {
-                toolchain::compile(standard, &source, &arguments);
-                if toolchain::is_there(clang) {
-                    toolchain::compile_with(clang, standard, &source, &arguments);
+    let write = |name: &str, text: &str| {
+        let source = directory.join(name);
+        fs::write(&source, text).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
+        source
+    };
+    let mut done = 0;
+    for (suffix, compilers, standards, casts) in [
+        ("c", ["gcc", "clang"], C_STANDARDS.as_slice(), "-Wbad-function-cast"),
+        ("cpp", ["g++", "clang++"], CPP_STANDARDS.as_slice(), "-Wold-style-cast"),
+    ] {
+        let empty = write(&format!("empty.{suffix}"), "int main(void);\n");
+        let wrong =
+            write(&format!("wrong.{suffix}"), "#include \"walrec.h\"\nint wrong(void) { int unused; return 1; }\n");
+        for compiler in compilers {
+            if !toolchain::is_there(compiler) {
+                toolchain::announce(&format!("SKIP headers: NOT compiled by {compiler}, which is not here"));
+                continue;
+            }
+            let strict =
+                ["-fsyntax-only", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-Wcast-align", "-Wundef", casts];
+            for (age, names) in standards.iter().enumerate() {
+                let knows = |name: &&str| {
+                    let mut probe = Command::new(compiler);
+                    probe.arg(format!("-std={name}")).arg("-fsyntax-only").arg(&empty);
+                    probe.output().is_ok_and(|output| output.status.success())
+                };
+                let Some(standard) = names.iter().copied().find(knows) else {
+                    toolchain::announce(&format!(
+                        "SKIP headers: NOT compiled as {}, which this {compiler} does not know",
+                        names[0]
+                    ));
+                    continue;
+                };
+                let cpp17 = suffix == "cpp" && age >= 2;
+                for header in ["walrec.h", "walrec_inline.h", "walrec.hpp"] {
+                    if header == "walrec.hpp" && !cpp17 {
+                        continue;
+                    }
+                    for times in [1, 2] {
+                        let text = format!("#include \"{header}\"\n").repeat(times);
+                        let source = write(&format!("{header}-{times}.{suffix}"), &text);
+                        toolchain::compile_with(compiler, standard, &source, &strict);
+                        if suffix == "cpp" {
+                            let bare = [&strict[..], &["-fno-exceptions", "-fno-rtti"]].concat();
+                            toolchain::compile_with(compiler, standard, &source, &bare);
+                        }
+                        done += 1;
+                    }
                 }
             }
+            // The compiler is heard when something is wrong.
+            let heard =
+                std::panic::catch_unwind(|| toolchain::compile_with(compiler, standards[0][0], &wrong, &strict));
+            assert!(heard.is_err(), "{compiler} takes everything");
         }
     }
-    if !toolchain::is_there("clang") {
-        toolchain::announce("SKIP headers: NOT compiled by clang, which is not there");
-    }
+    toolchain::announce(&format!("FIGURE headers: compiled {done} times, by compiler, standard and header"));
 }
 
 /// The layout in the header is what the compiler of the engine makes of it, or the header does not compile.
@@ -293,20 +334,32 @@ fn linked_from_cpp() {
     }
 }
 
-/// walrec.hpp in each standard it is for, with the features of the later ones, and without exceptions and run-time types.
+/// walrec.hpp in each standard it is for, with the features of the later ones, without exceptions and run-time types, and with a
+/// cursor layout that the library does not have.
 #[test]
 fn wrapped_for_cpp() {
     let _shared = MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner);
     let library = toolchain::library_directory().join("libwalrec.so").display().to_string();
     let source = toolchain::project().join("tests/c/wrapper.cpp");
-    let bare = ["-fno-exceptions", "-fno-rtti"].as_slice();
-    for (name, standard, more) in
-        [("17", "c++17", [].as_slice()), ("bare", "c++17", bare), ("20", "c++20", &[]), ("23", "c++2b", &[])]
-    {
+    let other = toolchain::build_directory().join("wrapper-include");
+    fs::create_dir_all(&other).unwrap_or_else(|error| panic!("{}: {error}", other.display()));
+    for header in ["walrec.hpp", "walrec_inline.h"] {
+        let text = fs::read_to_string(toolchain::project().join("include").join(header)).expect("the header is there");
+        let text = text.replace("#define WALREC_CURSOR_LAYOUT 1", "#define WALREC_CURSOR_LAYOUT 2");
+        fs::write(other.join(header), text).unwrap_or_else(|error| panic!("{}: {error}", other.display()));
+    }
+    let other = other.display().to_string();
+    for (name, standard, more) in [
+        ("17", "c++17", [].as_slice()),
+        ("bare", "c++17", &["-fno-exceptions", "-fno-rtti"]),
+        ("20", "c++20", &[]),
+        ("23", "c++2b", &[]),
+        ("other-layout", "c++17", &["-iquote", &other]),
+    ] {
         let name = format!("wrapper-{name}");
         let output = toolchain::build_directory().join(&name).display().to_string();
         let arguments = ["-Wconversion", "-O1", "-g", "-o", &output, &library, &toolchain::rpath()];
-        toolchain::compile(standard, &source, &[more, &arguments].concat());
+        toolchain::compile(standard, &source, &[more, &arguments, &COUNTED[1..]].concat());
         run_program(Path::new(&output), &name, Place::Disk);
     }
 }

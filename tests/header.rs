@@ -169,3 +169,54 @@ fn header_compiles_alone_and_twice_in_every_standard() {
         assert!(compile(&compiler, language, standards[0], &wrong).is_err(), "{language}");
     }
 }
+
+/// What doxygen says of the headers in `include`: an error for each comment that is wrong or missing.
+fn doxygen(include: &Path, name: &str) -> Result<(), String> {
+    use std::io::Write as _;
+    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&output);
+    let kept = std::fs::read_to_string(root().join("docs/Doxyfile")).expect("docs/Doxyfile is there");
+    let settings =
+        format!("{kept}\nINPUT = {} docs/headers.dox\nOUTPUT_DIRECTORY = {}\n", include.display(), output.display());
+    let mut child = Command::new("doxygen")
+        .arg("-")
+        .current_dir(root())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    std::fs::create_dir_all(&output).map_err(|error| error.to_string())?;
+    child.stdin.take().expect("piped").write_all(settings.as_bytes()).map_err(|error| error.to_string())?;
+    let finished = child.wait_with_output().map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&finished.stderr).into_owned();
+    let page = std::fs::read_to_string(output.join("html/walrec_8h.html")).unwrap_or_default();
+    assert!(!finished.status.success() || page.contains("walrec_append_batch"), "the functions have no page\n{said}");
+    if finished.status.success() && said.is_empty() { Ok(()) } else { Err(said) }
+}
+
+#[test]
+fn doxygen_understands_every_comment_and_misses_none() {
+    if !Command::new("doxygen").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: doxygen is not here, so the comments of the headers were NOT checked");
+        return;
+    }
+    doxygen(&root().join("include"), "doxygen").unwrap_or_else(|said| panic!("{said}"));
+    let wrong = [
+        ("walrec.hpp", "/** Appends a copy. */", "/** Appends a copy. \\param nothing there is none */"),
+        ("walrec.hpp", "/** Appends a copy. */", ""),
+        ("walrec_inline.h", " * walrec_reserve, inlined: the same contract.", " * \\wrong of its kind"),
+        ("walrec.h", "/** The appended position, never torn. */", ""),
+    ];
+    let include = Path::new(env!("CARGO_TARGET_TMPDIR")).join("doxygen-wrong");
+    for (header, part, instead) in wrong {
+        std::fs::create_dir_all(&include).expect("a directory");
+        for name in ["walrec.h", "walrec.hpp", "walrec_inline.h"] {
+            let text = std::fs::read_to_string(root().join("include").join(name)).expect("a header");
+            assert!(name != header || text.contains(part), "{part}");
+            let text = if name == header { text.replacen(part, instead, 1) } else { text };
+            std::fs::write(include.join(name), text).expect("a header");
+        }
+        assert!(doxygen(&include, "doxygen-control").is_err(), "{header}: {instead}");
+    }
+}

@@ -96,6 +96,7 @@ fn staged_below_destdir() {
         "opt/engine/lib64/libwalrec.a",
         "opt/engine/lib64/pkgconfig/walrec.pc",
         "opt/engine/lib64/cmake/walrec/walrec-config.cmake",
+        "opt/engine/share/man/man3/walrec.3",
     ] {
         assert!(told.iter().any(|one| one == file), "{file} is not installed: {told:?}");
     }
@@ -135,12 +136,29 @@ fn the_library_is_lean() {
     names.sort_unstable();
     let kept = fs::read_to_string(project().join("tests/exported_symbols.txt")).expect("the list");
     assert_eq!(names, kept.lines().collect::<Vec<_>>());
-    let versions = run_tool(Command::new("objdump").arg("-T").arg(&library), ADVICE);
-    let floor = versions.match_indices("GLIBC_2.").filter_map(|(at, _)| {
-        versions[at + 8..].split(|letter: char| !letter.is_ascii_digit()).next()?.parse::<u32>().ok()
-    });
     let bytes = fs::metadata(&library).expect("the library").len();
-    announce(&format!("FIGURE libwalrec.so, stripped: {bytes} bytes; needs glibc 2.{}", floor.max().unwrap_or(0)));
+    assert!(bytes <= 1 << 20, "{bytes} bytes");
+    announce(&format!("FIGURE libwalrec.so, installed: {bytes} bytes"));
+}
+
+/// Each function has its manual page, in the prefix and in the package.
+#[test]
+fn by_man() {
+    if !has("man", "the manual") {
+        return;
+    }
+    let page = |function: &str| {
+        let mut man = Command::new("man");
+        man.arg("-M").arg(prefix().join("share/man")).args(["3", function]).env("LC_ALL", "C.UTF-8");
+        man.output().expect("man is here")
+    };
+    let exported = fs::read_to_string(project().join("tests/exported_symbols.txt")).expect("the list");
+    for function in exported.lines() {
+        assert!(prefix().join(format!("share/man/man3/{function}.3")).is_file(), "{function} has no page");
+    }
+    let shown = page("walrec_append");
+    assert!(shown.status.success() && String::from_utf8_lossy(&shown.stdout).contains("SYNOPSIS"), "{shown:?}");
+    assert!(!page("walrec_nothing").status.success());
 }
 
 #[test]
@@ -192,6 +210,7 @@ fn by_debian_packages() {
     run_tool(&mut dpkg, "The packages could not be installed.");
     let fields = run_tool(Command::new("dpkg-deb").arg("-f").arg(&packages[0]).arg("Depends"), ADVICE);
     assert!(fields.starts_with("libc6 (>= 2.") && fields.trim_end().ends_with("libgcc-s1"), "{fields}");
+    assert!(root.join("usr/share/man/man3/walrec_append.3.gz").is_file(), "the manual is in no package");
     let listing = run_tool(Command::new("find").arg(root.join("usr")).args(["-name", "walrec.pc"]), ADVICE);
     let pc = Path::new(listing.trim()).parent().expect("the package has walrec.pc").to_owned();
     let mut tool = Command::new("pkg-config");
@@ -209,6 +228,63 @@ fn by_plain_options() {
     let options = [format!("-I{root}/include"), format!("-L{root}/lib"), "-lwalrec".into(), rpath()];
     build_and_run("plain-c", "gcc", "consumer.c", &options);
     build_and_run("plain-cpp", "g++", "consumer.cpp", &options);
+}
+
+/// Compiles `tests/install/beside.rs` to a static library, by a toolchain that rustup has.
+fn beside(toolchain: Option<&str>) -> Option<PathBuf> {
+    let library = prefix().join(format!("work/libbeside-{}.a", toolchain.unwrap_or("same")));
+    fs::create_dir_all(library.parent().expect("below work")).expect("a directory");
+    let mut rustc = Command::new("rustc");
+    rustc.args(toolchain.map(|name| format!("+{name}"))).args(["--edition", "2024", "-O", "--crate-type", "staticlib"]);
+    rustc.arg("-o").arg(&library).arg(project().join("tests/install/beside.rs")).env_remove("RUSTUP_TOOLCHAIN");
+    rustc.output().is_ok_and(|output| output.status.success()).then_some(library)
+}
+
+/// Two libraries in Rust in one program, both static, also with standard libraries of two versions: the installed one shows its own
+/// names only. The archive as cargo makes it cannot be linked so.
+#[test]
+fn beside_another_rust_library() {
+    let installed = prefix().join("lib/libwalrec.a");
+    let symbols = run_tool(Command::new("readelf").arg("-sW").arg(&installed), ADVICE);
+    let shown = symbols.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let shown = shown.filter(|row| row.len() == 8 && ["GLOBAL", "WEAK"].contains(&row[4]) && row[6] != "UND");
+    let mut shown: Vec<String> = shown.map(|row| row[7].to_owned()).collect();
+    shown.sort_unstable();
+    let kept = fs::read_to_string(project().join("tests/exported_symbols.txt")).expect("the list");
+    assert_eq!(shown, kept.lines().collect::<Vec<_>>());
+
+    let same = beside(None).expect("rustc is here, and builds");
+    // The other library, made in the same way, still catches what unwinds in it.
+    let localized = same.with_file_name("libbeside-localized.a");
+    let script = format!("echo beside_sum | packaging/localize.sh '{}' '{}'", same.display(), localized.display());
+    run_tool(Command::new("bash").args(["-c", &script]).current_dir(project()), "localize.sh failed.");
+    let nightly = beside(Some("nightly"));
+    if nightly.is_none() {
+        announce("SKIP install: two versions of Rust in one program did NOT run: there is no nightly toolchain here");
+    }
+    let options = |walrec: &Path, other: &Path| -> Vec<String> {
+        let include = format!("-I{}/include", prefix().display());
+        [&include, text(walrec), text(other), "-pthread", "-ldl", "-lm", "-lgcc_s"].map(str::to_owned).to_vec()
+    };
+    for (name, other) in
+        [("same", &same), ("localized", &localized)].into_iter().chain(nightly.iter().map(|it| ("nightly", it)))
+    {
+        build_and_run(&format!("beside-{name}"), "g++", "beside.cpp", &options(&installed, other));
+        build_and_run(&format!("beside-{name}-first"), "g++", "beside.cpp", &options(other, &installed));
+    }
+    if let Some(other) = nightly {
+        let raw = toolchain::library_directory().join("libwalrec.a");
+        let mut link = Command::new("g++");
+        link.args(["-std=c++17", "-o", "/dev/null"]).arg(project().join("tests/install/beside.cpp"));
+        let output = link.args(options(&raw, &other)).output().expect("g++ is here");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !output.status.success() && said.contains("multiple definition"),
+            "the archive of cargo links:\n{said}"
+        );
+    }
+    let bytes = fs::metadata(&installed).expect("the library").len();
+    announce(&format!("FIGURE libwalrec.a, installed: {bytes} bytes, {} names", shown.len()));
 }
 
 #[test]

@@ -6,6 +6,7 @@ set -euo pipefail
 # Without these nothing can be built.
 declare -A required=([g++]=g++ [gcc]=gcc [make]=make [nm]=binutils [readelf]=binutils)
 # Without these some tests say that they did not run. Command and Debian package; behind a bar, the one that has it in other releases.
+# A command with arguments is there if it succeeds.
 declare -A wanted=(
     [lz4]=lz4
     [mkfs.btrfs]=btrfs-progs
@@ -15,13 +16,19 @@ declare -A wanted=(
     [mkfs.ext4]=e2fsprogs [filefrag]=e2fsprogs [losetup]=mount [fallocate]=util-linux
     [clang++]=clang [cmake]=cmake [pkg-config]=pkg-config
     [valgrind]=valgrind
-    [python3]=python3
+    [abidiff]=abigail-tools
+    [doxygen]=doxygen [man]=man-db
+    [python3]=python3 ['python3 -m ensurepip --version']=python3-venv
 )
 
 missing_of() {
     local -n table=$1
     for command in "${!table[@]}"; do
-        command -v "$command" >/dev/null || [[ -x /usr/sbin/$command ]] || echo "${table[$command]}"
+        if [[ $command == *' '* ]]; then
+            $command >/dev/null 2>&1
+        else
+            command -v "$command" >/dev/null || [[ -x /usr/sbin/$command ]]
+        fi || echo "${table[$command]}"
     done | sort -u
 }
 

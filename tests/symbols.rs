@@ -9,6 +9,9 @@ use std::sync::OnceLock;
 /// The libraries a program that links walrec gets with it; every system with glibc and a C++ compiler's run time has them.
 const NEEDED: [&str; 3] = ["ld-linux-x86-64.so.2", "libc.so.6", "libgcc_s.so.1"];
 
+/// What the library may take, stripped as `make install` strips it.
+const MAX_STRIPPED_BYTES: u64 = 1 << 20;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -108,6 +111,29 @@ fn needs_the_c_library_and_the_unwinder_only() {
     assert!(needed.contains("libc.so.6"), "the listing is read: {needed:?}");
     let beyond: Vec<_> = needed.iter().filter(|name| !NEEDED.contains(&name.as_str())).collect();
     assert!(beyond.is_empty(), "needs {beyond:?} beyond {NEEDED:?}");
+}
+
+#[test]
+fn is_small_and_tells_its_floor_of_glibc() {
+    use std::io::Write as _;
+    let stripped = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stripped.so");
+    ask("strip", &["--strip-unneeded", "-o", stripped.to_str().expect("UTF-8")]);
+    let bytes = |path: &Path| std::fs::metadata(path).expect("a library").len();
+    // The file as it was built has line tables: it is measured as well as the other, and has to be too large.
+    assert!(bytes(library()) > MAX_STRIPPED_BYTES && bytes(&stripped) > MAX_STRIPPED_BYTES / 4);
+    let versions = ask("objdump", &["-T"]);
+    let floor = versions.match_indices("GLIBC_2.").filter_map(|(at, found)| {
+        versions[at + found.len()..].split(|letter: char| !letter.is_ascii_digit()).next()?.parse::<u32>().ok()
+    });
+    let floor = floor.max().expect("it needs a glibc");
+    let bytes = bytes(&stripped);
+    let figure = format!("FIGURE libwalrec.so: {bytes} bytes stripped, needs glibc 2.{floor}\n");
+    // Past the harness, which keeps what a passing test prints.
+    let _ = std::io::stderr().lock().write_all(figure.as_bytes());
+    assert!(
+        bytes <= MAX_STRIPPED_BYTES,
+        "{bytes} bytes are above {MAX_STRIPPED_BYTES}. Does .cargo/config.toml hold? RUSTFLAGS in the environment takes its place"
+    );
 }
 
 #[test]

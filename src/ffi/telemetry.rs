@@ -354,6 +354,8 @@ pub(super) mod with {
     }
     pub(in crate::ffi) use fill_times;
 
+    /// Called for each kind of time: one body, and not one in each place.
+    #[inline(never)]
     pub(in crate::ffi) fn times(histogram: &HistogramSnapshot) -> walrec_times_t {
         let [p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns] =
             [500_000, 900_000, 990_000, 999_000, 999_900].map(|part| histogram.quantile(part));

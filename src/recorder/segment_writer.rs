@@ -139,6 +139,7 @@ impl SegmentWriter {
     }
 
     /// Appends a prefix of `events`; how many, and why it ended early.
+    #[inline]
     pub fn append_batch(&mut self, events: &[Event]) -> (usize, Result<(), AppendError>) {
         for (done, event) in events.iter().enumerate() {
             if let Err(error) = self.append(event) {
@@ -309,6 +310,7 @@ impl SegmentWriter {
     }
 
     /// Everything but room: fork, shutdown, poison, thread. The first call binds the thread.
+    #[inline]
     fn check_state(&self) -> Result<(), AppendError> {
         self.check_usable()?;
         let this = this_thread();
@@ -366,6 +368,7 @@ impl SegmentWriter {
     }
 
     /// Allows stores up to the block's end again, unless someone has dropped it for a reason.
+    #[inline]
     fn raise_end(&mut self) -> Result<*mut Event, AppendError> {
         let Some(place) = self.place else { return Err(AppendError::Backpressure) };
         // SAFETY: as in `next`.
@@ -415,6 +418,7 @@ impl SegmentWriter {
 
     /// The moment at which the append at `next` begins, when it is to be timed. The next one is chosen, and stores go on to there.
     #[cfg(feature = "telemetry")]
+    #[inline]
     fn begin_sample(&mut self, next: *mut Event) -> Option<Moment> {
         let place = self.place.filter(|_| self.sampler.is_due(next.addr()))?;
         self.sampler.pass(next.addr());
@@ -424,6 +428,7 @@ impl SegmentWriter {
     }
 
     #[cfg(feature = "telemetry")]
+    #[inline]
     fn end_sample(&self, begin: Option<Moment>, event_id: u64) {
         let Some(begin) = begin else { return };
         let end = Moment::exact();

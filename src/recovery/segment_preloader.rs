@@ -150,7 +150,7 @@ impl Shared {
 impl SegmentPreloader {
     /// Starts the thread; `None` where there is no second processor for it, or none to be had.
     pub(super) fn start(telemetry: &ReaderTelemetry) -> Option<Arc<Self>> {
-        if std::thread::available_parallelism().is_ok_and(|processors| processors.get() < 2) {
+        if !crate::sync::has_second_processor() {
             return None;
         }
         let state = Mutex::new(State::default());

@@ -36,6 +36,7 @@ impl Sampler {
         self.every.div_ceil(2).saturating_add(u32::try_from(above).unwrap_or(0))
     }
 
+    #[inline]
     fn place(&mut self, from: usize) {
         if self.every != u32::MAX {
             self.at = from.saturating_add((self.draw() as usize - 1) * EVENT_BYTES);
@@ -64,6 +65,7 @@ impl Sampler {
     }
 
     /// The event at `next` is being timed: on to the one after.
+    #[inline]
     pub fn pass(&mut self, next: usize) {
         self.place(next + EVENT_BYTES);
     }

@@ -55,17 +55,20 @@ pub fn human<T: Table>(snapshot: &Snapshot<T>) -> String {
     out
 }
 
+#[inline(never)]
 fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
     // A String takes everything.
     let _ = out.write_fmt(text);
 }
 
+#[inline(never)]
 fn line(out: &mut String, name: &str, value: &str, help: &str) {
     let text = format!("{name:<20}{value:>22}  {help}");
     out.push_str(text.trim_end());
     out.push('\n');
 }
 
+#[inline(never)]
 fn number(value: u64) -> String {
     if value == u64::MAX { "unknown or no end".into() } else { value.to_string() }
 }
@@ -119,6 +122,7 @@ pub fn prometheus<T: Table>(snapshot: &Snapshot<T>) -> String {
 struct Family(&'static str);
 
 impl Family {
+    #[inline(never)]
     fn begin(&mut self, out: &mut String, name: &'static str, kind: &str, help: &str) {
         if self.0 != name {
             self.0 = name;
@@ -127,6 +131,7 @@ impl Family {
     }
 }
 
+#[inline(never)]
 fn sample(out: &mut String, name: &str, label: &str, value: &str) {
     match label {
         "" => put(out, format_args!("walrec_{name} {value}\n")),
@@ -134,6 +139,7 @@ fn sample(out: &mut String, name: &str, label: &str, value: &str) {
     }
 }
 
+#[inline(never)]
 fn histogram(out: &mut String, name: &str, label: &str, histogram: &super::histogram::HistogramSnapshot) {
     let before = if label.is_empty() { String::new() } else { format!("{label},") };
     for bits in BOUNDS {

@@ -10,7 +10,7 @@
 static_assert(!std::is_copy_constructible_v<walrec::recorder> && !std::is_copy_assignable_v<walrec::recorder>);
 static_assert(std::is_nothrow_move_constructible_v<walrec::recorder> && std::is_nothrow_move_assignable_v<walrec::recorder>);
 static_assert(!std::is_copy_constructible_v<walrec::reader> && std::is_nothrow_move_constructible_v<walrec::reader>);
-static_assert(sizeof(walrec::recorder) == sizeof(void *), "a handle and nothing more");
+static_assert(sizeof(walrec::recorder) == 2 * sizeof(void *), "a handle, its cursor, and nothing more");
 static_assert(sizeof(walrec::status) == sizeof(walrec_status_t), "returned in a register");
 static_assert(noexcept(std::declval<walrec::recorder &>().emplace(std::declval<void (*)(walrec::event &) noexcept>())), "never throws");
 
@@ -22,6 +22,15 @@ static_assert(noexcept(std::declval<walrec::recorder &>().emplace(std::declval<v
             std::exit(1);                                                                          \
         }                                                                                          \
     } while (0)
+
+/* Linked with --wrap: commits that reach the library. */
+static unsigned long commits;
+extern "C" walrec_status_t __real_walrec_commit(walrec_t *walrec);
+extern "C" walrec_status_t __wrap_walrec_commit(walrec_t *walrec)
+{
+    commits++;
+    return __real_walrec_commit(walrec);
+}
 
 static void fill(walrec::event &e, std::uint64_t id)
 {
@@ -59,6 +68,8 @@ static void record(const char *dir)
     CHECK(std::strlen(walrec::last_error().c_str()) > 0);
 
     std::uint64_t id = 0;
+    unsigned long emplaced = 0;
+    commits = 0;
     while (id < LAST - 20) {
         ++id;
         if (id % 3 == 0) {
@@ -67,8 +78,11 @@ static void record(const char *dir)
             CHECK(log.append(e));
         } else {
             CHECK(log.emplace([&](walrec::event &e) { fill(e, id); }));
+            emplaced++;
         }
     }
+    /* Ends of blocks, and events whose append is timed, go through the library; with another layout all of them do. */
+    CHECK(emplaced > LAST / 2 && (WALREC_CURSOR_LAYOUT == 1 ? commits * 50 < emplaced : commits == emplaced));
     walrec::event batch[20];
     for (walrec::event &e : batch)
         fill(e, ++id);
@@ -109,6 +123,7 @@ static void record(const char *dir)
     CHECK(handle != nullptr && !log.is_open());
     walrec::recorder adopted(handle);
     CHECK(adopted.close() && !adopted.is_open());
+    CHECK(adopted.emplace([](walrec::event &) {}).code() == WALREC_E_INVALID);
 }
 
 #ifdef __cpp_exceptions
