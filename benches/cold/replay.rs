@@ -170,11 +170,12 @@ fn readings<'a>(loaded: &Loaded, hot: &'a Path, frozen: &'a Path) -> Vec<Line<'a
     let (events, cold) = (loaded.events, loaded.cold_events);
     let scan = move || {
         let directory = directory(hot);
-        let scan = |last_event_id, index| {
+        let scan = |(last_event_id, count), index| {
             let segment = HotSegment::open(&*directory, index).unwrap();
-            scan_segment(&*directory, &segment, last_event_id).unwrap().last_event_id
+            let scan = scan_segment(&*directory, &segment, last_event_id).unwrap();
+            (scan.last_event_id, count + u64::from(scan.event_count))
         };
-        assert_eq!(indices(hot).into_iter().fold(0, scan), events);
+        assert_eq!(indices(hot).into_iter().fold((0, 0), scan).1, events);
     };
     let verify = |path: &Path| assert!(recovery::verify(path).unwrap().fault.is_none());
     vec![
