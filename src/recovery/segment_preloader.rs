@@ -1,4 +1,4 @@
-//! SegmentPreloader: the pieces of a sealed segment that come next, read and judged on a thread of its own while the reader is at the
+//! SegmentPreloader: the pieces of a frozen segment that come next, read and judged on a thread of its own while the reader is at the
 //! ones before.
 //!
 //! The reader's [`Manager`](super::Manager) starts it once reading goes on for a while and there is a second processor to run it;
@@ -58,6 +58,8 @@ struct State {
 struct Work {
     pieces: Pieces,
     guards: GuardContext,
+    /// The first block that it is about: pieces before it are the reader's.
+    begin: u32,
     /// The first block of the next piece that nobody has taken.
     next: u32,
     /// The first block of the piece that the thread is at.
@@ -169,7 +171,7 @@ impl SegmentPreloader {
     /// Reads these pieces from now on, from the one that begins with block `next`.
     pub(super) fn begin(&self, pieces: Pieces, guards: GuardContext, next: u32) {
         if self.is_here() {
-            self.set_work(Some(Work { pieces, guards, next, under_way: None, ready: Vec::new() }));
+            self.set_work(Some(Work { pieces, guards, begin: next, next, under_way: None, ready: Vec::new() }));
         }
     }
 
@@ -198,6 +200,9 @@ impl SegmentPreloader {
         let mut state = self.shared.state();
         loop {
             let Some(work) = &mut state.work else { return false };
+            if first < work.begin {
+                return false;
+            }
             if let Some(place) = work.ready.iter().position(|ahead| ahead.piece.first() == first) {
                 let taken = std::mem::replace(into, work.ready.swap_remove(place));
                 state.spare.push(taken);

@@ -59,9 +59,10 @@ impl SegmentReader {
         }
     }
 
-    /// Has the pieces that come next read ahead from now on, if the segment is sealed: what is read then stays.
+    /// Has the frames that come next read ahead from now on. Not the pieces of a `.wal`: to fetch them from another processor's cache
+    /// takes as long as to read and check them here.
     pub(in crate::recovery) fn read_ahead(&mut self, preloader: &Arc<SegmentPreloader>) -> Result<(), Error> {
-        if self.preloader.is_some() || self.streamed || !self.is_sealed() {
+        if self.preloader.is_some() || self.streamed || self.is_hot() {
             return Ok(());
         }
         self.know_pieces()?;
