@@ -106,11 +106,14 @@ impl Freezer {
             let content = read_part(segment, &mut self.content, part)?;
             if part.begin > 0 {
                 for block in content.as_chunks::<BLOCK_BYTES>().0 {
+                    give_way();
                     let number = walk.next_block();
                     walk.pass(block).map_err(|reason| unfit(number, reason))?;
                 }
             }
+            give_way();
             let frame = self.encoder.encode(content).at("compress", directory.path(), temp)?;
+            give_way();
             file.write_all_at(frame, bytes.compressed).at("write", directory.path(), temp)?;
             bytes.content += content.len() as u64;
             bytes.compressed += frame.len() as u64;
@@ -135,7 +138,9 @@ impl Freezer {
         for part in Parts::of(seal.block_count) {
             let content = read_part(segment, &mut self.content, part)?;
             let decoded = &mut self.decoded[..part.bytes];
+            give_way();
             let read = decoder.read_up_to(decoded).map_err(unread)?;
+            give_way();
             if read != part.bytes || decoded != content {
                 return Err(differs("it decodes to other bytes"));
             }
@@ -149,6 +154,11 @@ impl Freezer {
         self.decoder = Some(decoder);
         Ok(())
     }
+}
+
+/// Lets the flusher have a CPU that both share: by itself it would wait for the end of the freezer's slice.
+fn give_way() {
+    std::thread::yield_now();
 }
 
 /// What one frame holds: the segment header, or up to 64 blocks.
