@@ -180,8 +180,9 @@ static void blocks(void)
     struct series opens = {"open.blocks", "open of a new log", "blocks", "ms", {0}, {0}, {0}, 0};
     struct series appends = {"append.blocks", "append into a free pool, an event", "blocks", "ns", {0}, {0}, {0}, 0};
     struct series kills = {"killed.blocks", "open after kill -9, three quarters of a segment there", "blocks", "ms", {0}, {0}, {0}, 0};
-    unsigned most = bench.quick ? 64 : bench.full ? 131072 : 4096, size;
-    for (size = 16; size <= most; size *= bench.quick ? 2 : 8) {
+    unsigned most = bench.quick ? 64 : bench.full ? 131072 : 4096, step = bench.quick ? 2 : 8, size;
+    /* The last one is the largest that may be written, whatever the steps. */
+    for (size = 16; size <= most; size = size < most && size * step > most ? most : size * step) {
         walrec_config_t config = config_of(size, 3);
         /* Less than a segment: only one may be there yet. */
         uint64_t n = (uint64_t)size * 192, begin;
