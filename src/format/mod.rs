@@ -32,7 +32,7 @@ pub use full_blocks::{FullBlocks, full_blocks};
 pub use geometry::{Geometry, MAX_BLOCKS_READ, MAX_BLOCKS_WRITTEN, MIN_BLOCKS, PAGE_BYTES, padded_to_page};
 pub use guard::GuardContext;
 pub use id::Id128;
-pub(crate) use le::{array_at, put, u16_at, u32_at, u64_at};
+pub(crate) use le::{array_at, u16_at, u32_at, u64_at};
 pub use meta::{META_BYTES, MetaPosition};
 pub use reason::Reason;
 pub use segment_header::{SEGMENT_HEADER_BYTES, SEGMENT_MAGIC, SEGMENT_VERSION, Seal, SegmentHeader};

@@ -1,6 +1,7 @@
 //! The 64 bytes at the front of a segment (`docs/FORMAT.md`, "Segment header").
 
 use super::checksum::xxh64;
+use super::guard::GuardContext;
 use super::le;
 
 /// Bytes of a segment header.
@@ -39,6 +40,12 @@ pub struct SegmentHeader {
 }
 
 impl SegmentHeader {
+    /// What binds the guards of this segment's events.
+    #[must_use]
+    pub fn guards(&self) -> GuardContext {
+        GuardContext { segment_index: self.segment_index, created_ts_ns: self.created_ts_ns }
+    }
+
     /// The header's bytes, checksum included. Unsealed: all counts zero.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; SEGMENT_HEADER_BYTES] {

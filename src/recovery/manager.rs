@@ -349,7 +349,7 @@ impl Manager {
             return self.at_end(false).map(|_| false);
         };
         let gap = next - index > 1;
-        if gap && !(index + 1..next).all(|missing| self.catalog.lost.contains(&missing)) {
+        if gap && !self.catalog.all_lost(index + 1..next) {
             return Err(self.missing(index + 1, next - 1));
         }
         let before = if gap { Before { link: None, ..segment.after() } } else { segment.after() };
@@ -406,7 +406,7 @@ impl Manager {
         let unknown = Before { last_event_id: 0, link: None };
         let mut before = segment.index;
         for &index in self.catalog.indices().range(segment.index..).skip(1) {
-            if !(before + 1..index).all(|missing| self.catalog.lost.contains(&missing)) {
+            if !self.catalog.all_lost(before + 1..index) {
                 return Err(self.missing(before + 1, index - 1));
             }
             if self.enter(&self.catalog, index, unknown)?.first_event_id()?.is_some() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::format::{
@@ -76,6 +77,12 @@ impl Catalog {
     #[must_use]
     pub fn indices(&self) -> BTreeSet<u32> {
         self.hot.union(&self.frozen).copied().collect()
+    }
+
+    /// Whether an earlier salvage recorded all of these as lost.
+    #[must_use]
+    pub fn all_lost(&self, mut indices: Range<u32>) -> bool {
+        indices.all(|index| self.lost.contains(&index))
     }
 
     /// Indices without a file between the first and the last; also before the first, above a segment whose retiring was cut

@@ -106,10 +106,7 @@ pub fn scan_segment(
         directory,
         segment,
         blocks: BlockReader::new(&*segment.file, segment.geometry),
-        guards: GuardContext {
-            segment_index: segment.header.segment_index,
-            created_ts_ns: segment.header.created_ts_ns,
-        },
+        guards: segment.header.guards(),
         scan: SegmentScan::empty(previous_last_id),
     };
     let first_above = walk.accept()?;

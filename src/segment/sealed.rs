@@ -28,7 +28,7 @@ impl SealedWalk {
     /// Of a segment with this header; `None` when it is not sealed.
     #[must_use]
     pub fn new(header: &SegmentHeader) -> Option<Self> {
-        let guards = GuardContext { segment_index: header.segment_index, created_ts_ns: header.created_ts_ns };
+        let guards = header.guards();
         let seal = header.seal?;
         Some(Self { seal, guards, block: 0, events: 0, first_event_id: 0, last_event_id: 0, chain: 0 })
     }

@@ -4,7 +4,7 @@ use super::plan::Surveyed;
 use super::stage_evidence::StageEvidence;
 use crate::format::{
     BLOCK_HEADER_BYTES, BlockContext, BlockHeader, BlockState, EVENT_BYTES, EVENTS_PER_BLOCK, FLAG_GUARDS, Geometry,
-    GuardContext, judge_block, put,
+    GuardContext, judge_block,
 };
 use crate::recorder::error::Error;
 
@@ -89,11 +89,7 @@ impl Mender<'_> {
         let place = |slot: u32| BLOCK_HEADER_BYTES + (slot % EVENTS_PER_BLOCK) as usize * EVENT_BYTES;
         let range = place(begin)..place(end - 1) + EVENT_BYTES;
         slot.read(&mut bytes[range.clone()], Geometry::event_offset(begin))?;
-        for (slot, event) in (begin..end).zip(bytes[range].as_chunks_mut::<EVENT_BYTES>().0) {
-            put(event, 60, [0; 4]);
-            let guard = self.guards.guard(slot, event);
-            put(event, 60, guard.to_le_bytes());
-        }
+        self.guards.put_guards(begin, bytes[range].as_chunks_mut().0);
         Ok(())
     }
 }

@@ -13,8 +13,8 @@ use super::plan::{Plan, Surveyed, Torn};
 use super::stage_evidence::StageEvidence;
 use super::{LockedLog, OpenFlags, OpenReport};
 use crate::format::{
-    BLOCK_BYTES, EVENTS_PER_BLOCK, Geometry, GuardContext, MetaPosition, PAGE_BYTES, QUARANTINE_DIRECTORY,
-    SEGMENT_HEADER_BYTES, Seal, SegmentHeader, SegmentName, SegmentNameKind, lost_marker_name,
+    BLOCK_BYTES, EVENTS_PER_BLOCK, Geometry, MetaPosition, PAGE_BYTES, QUARANTINE_DIRECTORY, SEGMENT_HEADER_BYTES,
+    Seal, SegmentHeader, SegmentName, SegmentNameKind, lost_marker_name,
 };
 use crate::recorder::config::{Config, LogLevel};
 use crate::recorder::error::Error;
@@ -439,7 +439,7 @@ impl Repair<'_> {
             link,
             evidence: self.evidence,
             meta_last: self.meta.last_event_id,
-            guards: GuardContext { segment_index: segment.index, created_ts_ns: segment.header.created_ts_ns },
+            guards: segment.header.guards(),
             last_event_id: segment.previous_last_event_id,
             rebuilt: Rebuilt { chain: 0, end_chain: 0 },
         };

@@ -28,8 +28,8 @@ use std::time::{Duration, Instant};
 
 use super::{CLOSE_PAUSE, CLOSE_TRIES, WorkerError, may_retry_write};
 use crate::format::{
-    BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockHeader, EVENT_BYTES, EVENTS_PER_BLOCK, FLAG_GUARDS, Geometry, GuardContext,
-    MetaPosition, PAGE_BYTES, Seal, is_zero, u64_at,
+    BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockHeader, EVENT_BYTES, EVENTS_PER_BLOCK, FLAG_GUARDS, Geometry, MetaPosition,
+    PAGE_BYTES, Seal, is_zero, u64_at,
 };
 use crate::recorder::lifecycle::{ActiveSegment, Progress, SlotNumber, WrittenSegment};
 use crate::recorder::shared::{NO_SPACE_FLUSHER, NO_SPACE_SEALING, Shared};
@@ -307,7 +307,7 @@ fn finalize(
     telemetry: &Telemetry,
 ) -> Range<usize> {
     let header = front.active.segment.header;
-    let guards = GuardContext { segment_index: header.segment_index, created_ts_ns: header.created_ts_ns };
+    let guards = header.guards();
     let durable = front.active.progress;
     // Blocks that an earlier try has finalized but not written are made again: the same bytes.
     front.staged = durable;

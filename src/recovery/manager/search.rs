@@ -67,7 +67,7 @@ impl Manager {
     fn hold_front(&self, catalog: &Catalog) -> Result<(), Error> {
         let missing = |catalog: &Catalog| {
             let (first, last) = catalog.missing_before_first()?;
-            (first..=last).any(|index| !catalog.lost.contains(&index)).then_some((first, last))
+            (!catalog.all_lost(first..last + 1)).then_some((first, last))
         };
         match missing(catalog) {
             Some(gap) if missing(&Catalog::read(&*self.directory)?) == Some(gap) => Err(self.not_there(gap.0, gap.1)),

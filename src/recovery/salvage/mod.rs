@@ -403,7 +403,7 @@ impl Salvager {
         let link = known.or(self.chain.filter(|_| self.pending.is_empty()));
         let missing = next - index - 1;
         if missing > 0 {
-            let lost = (index + 1..next).all(|missing| self.catalog.lost.contains(&missing));
+            let lost = self.catalog.all_lost(index + 1..next);
             let reason = if lost { Reason::RecordedGap } else { Reason::MissingSegment };
             let (id_before, length) = (self.last, u64::from(missing));
             let gap = Gap { segment: index + 1, reason, offset: 0, length, id_before, id_after: 0 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Surveyor;
-use crate::format::{BLOCK_BYTES, BLOCK_HEADER_BYTES, EVENT_BYTES, EVENTS_PER_BLOCK, Geometry, GuardContext, u64_at};
+use crate::format::{BLOCK_BYTES, BLOCK_HEADER_BYTES, EVENT_BYTES, EVENTS_PER_BLOCK, Geometry, u64_at};
 use crate::recorder::error::Error;
 use crate::recorder::opening::stage_evidence::SlotEvidence;
 use crate::segment::{BlockReader, HotSegment, SegmentScan};
@@ -86,12 +86,10 @@ impl Surveyor<'_> {
         if slot == segment.geometry.capacity() {
             return Ok(false);
         }
-        let header = &segment.header;
-        let guards = GuardContext { segment_index: header.segment_index, created_ts_ns: header.created_ts_ns };
         let block = blocks.block(slot / EVENTS_PER_BLOCK);
         let block = block.at("read", self.directory.path(), &segment.name.to_string())?;
         let event = &block[BLOCK_HEADER_BYTES..].as_chunks::<EVENT_BYTES>().0[(slot % EVENTS_PER_BLOCK) as usize];
-        Ok(u64_at(event, 0) > last_event_id && guards.holds(slot, event))
+        Ok(u64_at(event, 0) > last_event_id && segment.header.guards().holds(slot, event))
     }
 
     pub(super) fn first_in_stage(&self, index: u32, slots: u32) -> Result<u64, Error> {
