@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::error::Error;
 use super::segment_reader::{Before, SegmentReader};
 use crate::format::{SegmentName, SegmentNameKind};
-use crate::segment::{self, Corruption, verify_frozen, verify_hot};
+use crate::segment::{self, Catalog, Corruption, Counting, counting_form, verify_frozen};
 use crate::storage::{Access, Directory, Place};
 use crate::telemetry::{ReaderCount, ReaderTelemetry};
 
@@ -45,25 +45,13 @@ pub(super) fn open_frozen_instead(
     SegmentReader::open(directory, telemetry, index, false, before)
 }
 
-/// Whether the `.wal` of a segment that is there in both forms is the one to salvage: it is whole, or the other is not either.
-///
-/// # Errors
-/// The system's.
-pub(super) fn salvage_hot(directory: &dyn Directory, telemetry: &ReaderTelemetry, index: u32) -> Result<bool, Error> {
-    let damage = |verified| match verified {
-        Ok(()) => Ok(None),
-        Err(segment::Error::Io(error)) if error.source.kind() != io::ErrorKind::NotFound => Err(Error::Io(error)),
-        Err(error) => Ok(Some(error)),
-    };
-    let Some(hot) = damage(verify_hot(directory, index))? else { return Ok(true) };
-    if damage(verify_frozen(directory, index))?.is_some() {
-        return Ok(true);
+/// What is wrong with a `.wal` in whose place the `.wal.lz4` is to be salvaged. Errors of the system are met again where a form is read.
+pub(super) fn superseded(directory: &dyn Directory, catalog: &Catalog, index: u32) -> Option<segment::Error> {
+    let both = catalog.hot.contains(&index) && catalog.frozen.contains(&index);
+    match both.then(|| counting_form(directory, index)) {
+        Some(Counting::Frozen { hot }) => Some(hot),
+        _ => None,
     }
-    if let segment::Error::Corrupt(corruption) = hot {
-        telemetry.count_checksum_failure(corruption.reason);
-        telemetry.count(ReaderCount::FormSwitches, 1);
-    }
-    Ok(false)
 }
 
 /// What is wrong with a `.wal.lz4`: that it was retired while it was read, and so cut, if it has no name any more.

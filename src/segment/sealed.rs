@@ -1,4 +1,4 @@
-//! The walk over a sealed segment's blocks: whether it holds exactly what its header says.
+//! The walk over a sealed segment's blocks: whether it holds exactly what its header says, and which of its two forms does.
 
 use crate::format::{
     BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockContext, BlockState, GuardContext, Reason, Seal, SegmentHeader, judge_block,
@@ -7,7 +7,6 @@ use crate::format::{
 use crate::storage::{Directory, Place};
 
 use super::block_reader::BlockReader;
-use super::catalog::Catalog;
 use super::error::Error;
 use super::frozen_segment::FrozenSegment;
 use super::hot_segment::HotSegment;
@@ -109,18 +108,6 @@ pub fn verify_hot(directory: &dyn Directory, index: u32) -> Result<(), Error> {
     walk.finish().map_err(|reason| corrupt(walk.next_block(), reason))
 }
 
-/// Which form of a segment counts where both are there: whether it is the `.wal`. That costs reading it, but only where a recorder ended,
-/// or stands, between freezing and retiring. What else is wrong with the `.wal` is found when it is opened.
-#[must_use]
-pub fn is_hot_form(directory: &dyn Directory, catalog: &Catalog, index: u32) -> bool {
-    let corrupt = |verified| matches!(verified, Err(Error::Corrupt(_)));
-    let both = catalog.hot.contains(&index) && catalog.frozen.contains(&index);
-    if both && corrupt(verify_hot(directory, index)) {
-        return verify_frozen(directory, index).is_err();
-    }
-    catalog.hot.contains(&index)
-}
-
 /// Decodes a `.wal.lz4`, wholly.
 ///
 /// # Errors
@@ -135,4 +122,34 @@ pub fn verify_frozen(directory: &dyn Directory, index: u32) -> Result<(), Error>
         walk.pass(&block).map_err(|reason| segment.corruption(number, reason))?;
     }
     walk.finish().map_err(|reason| segment.corruption(walk.next_block(), reason).into())
+}
+
+/// Which form of a segment counts where both are there, and what is wrong with one that does not.
+#[derive(Debug)]
+pub enum Counting {
+    /// The `.wal`: it verifies whole.
+    Hot,
+    /// The `.wal.lz4`: the `.wal` does not verify, and this one does.
+    Frozen {
+        /// What is wrong with the `.wal`.
+        hot: Error,
+    },
+    /// Neither verifies.
+    Neither {
+        /// What is wrong with the `.wal`.
+        hot: Error,
+        /// What is wrong with the `.wal.lz4`.
+        frozen: Error,
+    },
+}
+
+/// Finds out which form of a segment counts. That costs reading it, but only where a recorder ended, or stands, between freezing and
+/// retiring. Errors of the system are given as what is wrong with a form: callers differ in what they do about them.
+#[must_use]
+pub fn counting_form(directory: &dyn Directory, index: u32) -> Counting {
+    let Err(hot) = verify_hot(directory, index) else { return Counting::Hot };
+    match verify_frozen(directory, index) {
+        Ok(()) => Counting::Frozen { hot },
+        Err(frozen) => Counting::Neither { hot, frozen },
+    }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::recorder::config::{Config, LogLevel};
 use crate::recorder::error::Error;
-use crate::segment::{self, Catalog, Corruption, verify_frozen, verify_hot};
+use crate::segment::{self, Catalog, Corruption, Counting, counting_form};
 use crate::storage::Directory;
 
 /// What was decided.
@@ -28,28 +28,31 @@ pub(super) fn settle(directory: &dyn Directory, catalog: &mut Catalog, config: &
     let mut forms = Forms::default();
     let both: Vec<u32> = catalog.hot.intersection(&catalog.frozen).copied().collect();
     for index in both {
-        let Some(hot) = damage(verify_hot(directory, index))? else { continue };
-        match damage(verify_frozen(directory, index))? {
-            None => {
+        match counting_form(directory, index) {
+            Counting::Hot => {}
+            Counting::Frozen { hot } => {
+                let hot = damage(hot)?;
                 config.log.log(LogLevel::Error, &format!("{hot}: the compressed form is whole and counts"));
                 catalog.hot.remove(&index);
                 forms.superseded.insert(index);
             }
-            Some(frozen) if config.salvage => {
+            Counting::Neither { hot, frozen } => {
+                let (hot, frozen) = (damage(hot)?, damage(frozen)?);
+                if !config.salvage {
+                    return Err(Error::Corrupt(Box::new(hot.in_both_forms(&frozen))));
+                }
                 config.log.log(LogLevel::Error, &format!("salvage: {hot}; {frozen}"));
                 forms.broken.insert(index);
             }
-            Some(frozen) => return Err(Error::Corrupt(Box::new(hot.in_both_forms(&frozen)))),
         }
     }
     Ok(forms)
 }
 
-/// What is wrong with the bytes; an error of the system, or a newer format, is an error here too.
-fn damage(verified: Result<(), segment::Error>) -> Result<Option<Box<Corruption>>, Error> {
-    match verified {
-        Ok(()) => Ok(None),
-        Err(segment::Error::Corrupt(corruption)) => Ok(Some(corruption)),
-        Err(error) => Err(error.into()),
+/// Damage of the bytes; an error of the system, or a newer format, is an error here too.
+fn damage(wrong: segment::Error) -> Result<Box<Corruption>, Error> {
+    match wrong {
+        segment::Error::Corrupt(corruption) => Ok(corruption),
+        error => Err(error.into()),
     }
 }

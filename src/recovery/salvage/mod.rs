@@ -21,11 +21,11 @@ use self::block::{Piece, Surroundings};
 use self::segment::{SalvageSegment, Step};
 use super::durable_limit::durable_limit;
 use super::error::Error;
-use super::forms::salvage_hot;
+use super::forms::superseded;
 use super::segment_reader::{Before, SegmentReader, Target};
 use crate::format::{BLOCK_BYTES, Event, Geometry, Reason, SEGMENT_HEADER_BYTES};
 use crate::recovery::{hold_begun, open_log};
-use crate::segment::{Catalog, read_meta};
+use crate::segment::{self as segments, Catalog, read_meta};
 use crate::storage::{Directory, RealSystem, System};
 use crate::telemetry::{Moment, ReaderCount, ReaderTelemetry, ReaderTiming};
 
@@ -439,8 +439,12 @@ impl Salvager {
     /// A segment by the names seen last, in the form that counts; frozen since, it is opened in its new form. `None`: it was retired.
     fn open_segment(&self, catalog: &Catalog, index: u32) -> Result<Option<SalvageSegment>, Error> {
         let begin = Moment::now();
-        let hot = catalog.hot.contains(&index)
-            && (!catalog.frozen.contains(&index) || salvage_hot(&*self.directory, &self.telemetry, index)?);
+        let superseded = superseded(&*self.directory, catalog, index);
+        if let Some(segments::Error::Corrupt(hot)) = &superseded {
+            self.telemetry.count_checksum_failure(hot.reason);
+            self.telemetry.count(ReaderCount::FormSwitches, 1);
+        }
+        let hot = catalog.hot.contains(&index) && superseded.is_none();
         let mut opened = if hot { SalvageSegment::open(&self.directory, index, true)? } else { None };
         if opened.is_none() {
             opened = SalvageSegment::open(&self.directory, index, false)?;

@@ -1,15 +1,12 @@
 //! Which segments there are to salvage, and where to begin.
 
-use super::{Before, Error, Salvager, SegmentReader, Target};
-use crate::segment::{Catalog, is_hot_form};
+use super::{Before, Error, Salvager, SegmentReader, Target, superseded};
+use crate::segment::Catalog;
 
 impl Salvager {
     /// Whether a segment holds events, or may.
     pub(super) fn is_in_use(&self, index: u32) -> bool {
-        let unknown = Before { last_event_id: 0, link: None };
-        let hot = is_hot_form(&*self.directory, &self.catalog, index);
-        let opened = SegmentReader::open(&self.directory, &self.telemetry, index, hot, unknown);
-        match opened.and_then(|mut segment| segment.first_event_id()) {
+        match self.probe(&self.catalog, index).and_then(|mut segment| segment.first_event_id()) {
             Ok(Some(first)) => self.limit.is_none_or(|limit| first <= limit),
             Ok(None) => false,
             // A prepared segment's header always holds: what does not, was more.
@@ -20,12 +17,9 @@ impl Salvager {
     /// The segment to begin with; one that cannot be read is spoken for by the next.
     pub(super) fn find(&self, catalog: &Catalog, target: Target) -> Result<Option<u32>, Error> {
         let indices: Vec<u32> = catalog.indices().into_iter().collect();
-        let unknown = Before { last_event_id: 0, link: None };
         let first = |from: usize| {
             indices[from..].iter().find_map(|&index| {
-                let hot = is_hot_form(&*self.directory, catalog, index);
-                let opened = SegmentReader::open(&self.directory, &self.telemetry, index, hot, unknown);
-                opened.and_then(|mut segment| segment.may_begin(target)).ok().flatten()
+                self.probe(catalog, index).and_then(|mut segment| segment.may_begin(target)).ok().flatten()
             })
         };
         let Some(&oldest) = indices.first() else { return Ok(None) };
@@ -38,5 +32,12 @@ impl Salvager {
             return Err(Error::NotFound(format!("event {event_id} is older than the oldest one kept")));
         }
         Ok(Some(indices[place.saturating_sub(1)]))
+    }
+
+    /// A segment by itself, in the form that counts.
+    fn probe(&self, catalog: &Catalog, index: u32) -> Result<SegmentReader, Error> {
+        let hot = catalog.hot.contains(&index) && superseded(&*self.directory, catalog, index).is_none();
+        let unknown = Before { last_event_id: 0, link: None };
+        SegmentReader::open(&self.directory, &self.telemetry, index, hot, unknown)
     }
 }
