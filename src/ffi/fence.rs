@@ -14,6 +14,7 @@ use std::sync::Once;
 
 use super::last_error::Refusal;
 use super::status::{WALREC_E_PANIC, walrec_status_t};
+use crate::sync::panic_text;
 
 /// What every worker thread's name begins with.
 const WORKER_NAME_PREFIX: &str = "walrec-";
@@ -90,7 +91,7 @@ pub(super) fn fence(
         Ok(Ok(status)) => return status,
         Ok(Err(refusal)) => refusal,
         Err(payload) => {
-            let text = format!("panic inside walrec: {}", panic_text(payload));
+            let text = format!("panic inside walrec: {}", text_heard(payload));
             // A second panic, out of the handler, has nothing left to save.
             let _ = panic::catch_unwind(AssertUnwindSafe(|| on_panic(&text)));
             Refusal::new(WALREC_E_PANIC, text)
@@ -101,15 +102,11 @@ pub(super) fn fence(
 }
 
 /// Text of a caught panic: what the hook heard, or the bare message where the hook is not installed.
-fn panic_text(payload: Box<dyn Any + Send>) -> String {
+fn text_heard(payload: Box<dyn Any + Send>) -> String {
     let heard = HEARD.try_with(|heard| heard.try_borrow_mut().map(|mut text| std::mem::take(&mut *text)));
     let text = match heard {
         Ok(Ok(text)) if !text.is_empty() => text,
-        _ => match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-            (Some(text), _) => (*text).to_owned(),
-            (_, Some(text)) => text.clone(),
-            _ => "without a text".to_owned(),
-        },
+        _ => panic_text(&*payload),
     };
     // The drop of a payload may panic again, outside of any fence.
     std::mem::forget(payload);
