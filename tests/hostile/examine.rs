@@ -93,7 +93,8 @@ impl Watched {
                 && id.len() == 32
                 && (aside.is_empty() || aside.starts_with(".aside-"))
         });
-        if path != Path::new("/dev/shm") && path != Path::new(LOG) && path != Path::new("/log/stage") && !stage {
+        let inside = path.parent() == Some(Path::new(LOG)) && (last == "stage" || last.starts_with("stage.aside-"));
+        if path != Path::new("/dev/shm") && path != Path::new(LOG) && !inside && !stage {
             *self.foreign.lock().unwrap() = Some(path.to_owned());
         }
     }
