@@ -354,17 +354,12 @@ impl Manager {
         }
         let before = if gap { Before { link: None, ..segment.after() } } else { segment.after() };
         let mut entered = self.enter(&self.catalog, next, before)?;
-        let Some(first) = entered.first_event_id()? else {
-            // A sealed empty segment is passed; an unsealed one ends the log.
-            if entered.is_sealed() {
-                self.go_on_in(Some(entered));
-                return Ok(true);
-            }
+        if !entered.is_in_use(None)? {
             return self.at_end(false).map(|_| false);
-        };
+        }
         if !done {
-            // Events in the next segment: this one must be complete as it stands.
-            if self.limit.is_some_and(|limit| first > limit) {
+            // The next segment is in use: this one must be complete as it stands.
+            if !entered.is_in_use(self.limit)? {
                 return Ok(false);
             }
             let link = self.at_end(true)?.filter(|_| !gap);
@@ -409,8 +404,8 @@ impl Manager {
             if !self.catalog.all_lost(before + 1..index) {
                 return Err(self.missing(before + 1, index - 1));
             }
-            if self.enter(&self.catalog, index, unknown)?.first_event_id()?.is_some() {
-                return Err(segment.corrupt(Reason::Hole, format!("segment {index} holds events")));
+            if self.enter(&self.catalog, index, unknown)?.is_in_use(None)? {
+                return Err(segment.corrupt(Reason::Hole, format!("segment {index} is in use")));
             }
             before = index;
         }

@@ -448,6 +448,14 @@ impl SegmentReader {
         Error::Newer { path: self.directory.path().join(name), offset: Geometry::block_offset(block) as u64 }
     }
 
+    /// Whether it says of the segments below that they are complete: it holds events up to `limit`, or it is sealed.
+    pub(super) fn is_in_use(&mut self, limit: Option<u64>) -> Result<bool, Error> {
+        Ok(match self.first_event_id()? {
+            Some(first) => limit.is_none_or(|limit| first <= limit),
+            None => self.is_sealed(),
+        })
+    }
+
     /// The id of the segment's first event that can be accepted now.
     pub(super) fn first_event_id(&mut self) -> Result<Option<u64>, Error> {
         if let Some(seal) = self.seal() {

@@ -309,7 +309,7 @@ impl Verification {
                     catalog.hot.contains(&later),
                     unknown,
                 )?;
-                next.first_event_id()?.is_some_and(|first| limit.is_none_or(|limit| first <= limit))
+                next.is_in_use(limit)?
             }
             None => false,
         };

@@ -91,6 +91,14 @@ impl SegmentScan {
     pub fn end_offset(&self) -> usize {
         Geometry::end_offset(self.end_slot)
     }
+
+    /// Whether the segment is complete as it stands, as one below a segment in use must be: it holds events, every block of them is
+    /// finalized, and above are zeros.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let ends = self.finalized && !matches!(self.end_block, EndBlock::Open | EndBlock::Torn);
+        self.end_slot > 0 && ends && self.nonzero_end <= self.end_offset() && self.valid_above.is_none()
+    }
 }
 
 /// Walks `segment`, whose events must exceed `previous_last_id`.

@@ -9,6 +9,7 @@ use super::decoder::{History, check_closed_after, check_written_by_walrec, decod
 use super::encode::{self, Plan};
 use super::encode_frozen;
 use super::with_library::{append, keep_all, open, replay, replay_all};
+use walrec::{recorder, recovery};
 
 /// Writes the plans' segments, and reads them with both readers.
 fn read_by_both(what: &str, plans: &[Plan], padded: bool) {
@@ -88,6 +89,47 @@ fn what_the_document_allows_is_read_and_continued() {
     read_by_both("ten digits", &chain_of(999_999_999, &[(16, &full), (16, &[5])], true, true), false);
     // "An empty sealed segment is legal; its chain value is 0."
     read_by_both("empty sealed segment", &chain_of(0, &[(16, &[256, 3]), (16, &[]), (16, &[5])], true, true), false);
+}
+
+/// An unsealed segment below a sealed one without events, which is in use all the same. Complete it is read, and continued behind both;
+/// with an open end it is refused by all, until salvage sets aside the one that holds nothing.
+#[test]
+fn an_unsealed_segment_below_an_empty_sealed_one() {
+    let plans = |open_events| {
+        let mut plans = chain_of(0, &[(16, &[256, 3]), (16, &[256, 256]), (16, &[])], true, true);
+        plans[1].closed_ts_ns = 0;
+        plans[1].open_events = open_events;
+        plans[2].first_event_id = plans[1].next_event_id();
+        plans[2].link = None;
+        plans
+    };
+    read_by_both("complete, below an empty sealed one", &plans(0), false);
+
+    let dir = TempDir::new("below-empty");
+    let plans = plans(100);
+    let last = plans[2].first_event_id - 1;
+    for plan in &plans {
+        write_file(&dir.path().join(format!("FS.{:08}.wal", plan.index)), &plan.encode());
+    }
+    let before = fingerprint(dir.path());
+    let why = decode_log(dir.path()).unwrap_err();
+    assert!(why.contains("block below a segment in use"), "{why}");
+    let (events, fault) = replay(dir.path(), 0);
+    check_formula(&events, 1, last).unwrap();
+    assert!(fault.is_some_and(|why| why.contains("segment 1")), "the strict reader went on");
+    let report = recovery::verify(dir.path()).unwrap();
+    assert!(report.fault.is_some_and(|fault| fault.corruption.segment_index == 1), "verification saw nothing");
+    let why = recorder::open(dir.path(), &keep_all(16)).err().expect("opened").to_string();
+    assert!(why.contains("segment 2") && why.contains("FS.00000001.wal below it is not complete"), "{why}");
+    assert_eq!(fingerprint(dir.path()), before, "something was changed");
+
+    let salvage = recorder::Config { salvage: true, ..keep_all(16) };
+    let (mut writer, manager) = open(dir.path(), &salvage);
+    assert_eq!(manager.report().last_event_id, last, "salvage lost an event");
+    append(&mut writer, last + 1..=last + 700);
+    manager.shutdown().unwrap();
+    drop((writer, manager));
+    check_formula(&replay_all(dir.path()), 1, last + 700).unwrap();
 }
 
 fn encode_chain(shapes: &[(usize, &[usize])], guards: bool, links: bool) -> Vec<Plan> {

@@ -333,9 +333,10 @@ fn decode_file(
 }
 
 /// "No byte of an event of segment N+1 is written to its file before N's last block, partial or not, is finalized and
-/// N is synced": below a segment with events nothing is open or torn.
+/// N is synced": below a segment with events nothing is open or torn. "A sealed segment is in use, also without events."
 fn check_order_of_writes(log: &Log) -> Result<(), String> {
-    let Some(newest) = log.segments.iter().rposition(|segment| !segment.events.is_empty()) else { return Ok(()) };
+    let in_use = |segment: &Segment| segment.sealed || !segment.events.is_empty();
+    let Some(newest) = log.segments.iter().rposition(in_use) else { return Ok(()) };
     for segment in &log.segments[..newest] {
         // What pads the file is no part of the segment.
         let end = segment::block_offset(segment.capacity);
@@ -345,14 +346,14 @@ fn check_order_of_writes(log: &Log) -> Result<(), String> {
             return Err(place.fault("byte above the events of an unsealed segment below another", "0", "not 0"));
         }
         if segment.events.is_empty() && !segment.sealed {
-            return Err(format!("{}: an unsealed segment without events below one that holds some", segment.name));
+            return Err(format!("{}: an unsealed segment without events below one that is in use", segment.name));
         }
         let open = segment.blocks.iter().find(|block| !block.finalized);
         if open.is_some() || segment.torn.is_some() {
             let at = open.map_or(segment.blocks.len(), |block| block.index);
             let text = segment.torn.as_deref().unwrap_or("events in a block that is not finalized");
             return Err(Place { file: &segment.name, block: Some(at), offset: segment::block_offset(at) }.fault(
-                "block below a segment that holds events",
+                "block below a segment in use",
                 "finalized",
                 text,
             ));

@@ -170,7 +170,7 @@ fn each_rule_of_a_log_rejects_what_breaks_only_it() {
                 plans[1].open_events = 256;
                 write_file(&dir.join("FS.00000001.wal"), &plans[1].encode());
             },
-            "FS.00000001.wal: block 15, offset 246784: block below a segment that holds events",
+            "FS.00000001.wal: block 15, offset 246784: block below a segment in use",
         ),
     ];
     for (name, change, words) in controls {

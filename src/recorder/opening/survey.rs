@@ -8,7 +8,7 @@
 //! | no accepted event, other bytes | set aside, its index used again | corruption |
 //! | no accepted event, zeros | empty: taken over by the preparer | corruption |
 //!
-//! "Used" means that events were accepted or that a byte above the header is not zero. "Far" is more than the flusher ever has
+//! "Used" means that events were accepted, that a byte above the header is not zero, or that the segment is sealed. "Far" is more than the flusher ever has
 //! unsynced. A stage that continues the files moves the end of the accepted events up before this table is read.
 
 mod with_stage;
@@ -180,7 +180,6 @@ impl Surveyor<'_> {
             let (header, hot) = self.header(index)?;
             base.newest_created_ts_ns = base.newest_created_ts_ns.max(header.created_ts_ns);
             match (header.seal, hot) {
-                (None, Some(hot)) if newest_sealed.is_none() => unsealed.push(hot),
                 (Some(seal), hot) => {
                     if newest_sealed.is_none() {
                         newest_sealed = Some(index);
@@ -193,7 +192,15 @@ impl Surveyor<'_> {
                         break;
                     }
                 }
-                (None, _) => break,
+                (None, Some(hot)) => match newest_sealed {
+                    None => unsealed.push(hot),
+                    // All sealed segments above it are empty, and in use all the same.
+                    Some(sealed) => {
+                        base.last_event_id = self.last_below(sealed, &hot)?;
+                        break;
+                    }
+                },
+                (None, None) => break,
             }
         }
         unsealed.reverse();
@@ -206,6 +213,22 @@ impl Surveyor<'_> {
             base.link = None;
         }
         Ok((unsealed, base))
+    }
+
+    /// The last event of an unsealed segment, which must be complete as it stands: `sealed`, without events, is above it. If it is not, that
+    /// one is to be set aside, which costs no event.
+    fn last_below(&self, sealed: u32, segment: &HotSegment) -> Result<u64, Error> {
+        let scan = scan_segment(self.directory, segment, 0)?;
+        if scan.is_complete() {
+            return Ok(scan.last_event_id);
+        }
+        let detail = format!(
+            "{} below it is not complete from offset {} on: {}",
+            segment.name,
+            scan.end_offset(),
+            scan.reason.text()
+        );
+        Err(self.corrupt(sealed, 0, Reason::Hole, detail))
     }
 
     fn header(&self, index: u32) -> Result<(SegmentHeader, Option<HotSegment>), Error> {

@@ -4,14 +4,9 @@ use super::{Before, Error, Salvager, SegmentReader, Target, superseded};
 use crate::segment::Catalog;
 
 impl Salvager {
-    /// Whether a segment holds events, or may.
+    /// Whether a segment is in use, or may be: a prepared one's header always holds, so what does not was more.
     pub(super) fn is_in_use(&self, index: u32) -> bool {
-        match self.probe(&self.catalog, index).and_then(|mut segment| segment.first_event_id()) {
-            Ok(Some(first)) => self.limit.is_none_or(|limit| first <= limit),
-            Ok(None) => false,
-            // A prepared segment's header always holds: what does not, was more.
-            Err(_) => true,
-        }
+        self.probe(&self.catalog, index).and_then(|mut segment| segment.is_in_use(self.limit)).unwrap_or(true)
     }
 
     /// The segment to begin with; one that cannot be read is spoken for by the next.

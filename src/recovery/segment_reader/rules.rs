@@ -2,7 +2,6 @@
 
 use super::{Error, SegmentReader, Source};
 use crate::format::{BlockHeader, BlockState, BlockVerdict, FLAG_LINK, Reason};
-use crate::segment::EndBlock;
 
 impl SegmentReader {
     /// A block of a sealed segment holds exactly what its header says.
@@ -70,10 +69,7 @@ impl SegmentReader {
             return Ok(Some(seal.last_chained_checksum));
         }
         let scan = crate::segment::scan_segment(&*self.directory, segment, self.before.last_event_id)?;
-        let dirty = scan.nonzero_end > scan.end_offset();
-        let unfinished =
-            matches!(scan.end_block, EndBlock::Open | EndBlock::Torn) || scan.end_slot == 0 || !scan.finalized;
-        if scan.valid_above.is_some() || (later_in_use && (dirty || unfinished)) {
+        if scan.valid_above.is_some() || (later_in_use && !scan.is_complete()) {
             let reason = if scan.valid_above.is_some() { Reason::ValidAbove } else { Reason::Hole };
             return Err(self.corrupt(reason, scan.reason.text().into()));
         }
