@@ -3,7 +3,8 @@
 //! Threads: one at a time. Takes no lock; may run beside a recorder, in the same process or another.
 //!
 //! A segment is left for the next one only when it is full, or sealed and read to its end, or when the next one has events: the
-//! recorder never writes to a segment before the one before it is complete.
+//! recorder never writes to a segment before the one before it is complete. What the header of the one that is left says is looked at
+//! again after that: a recorder that opened the log may have written on in a sealed last segment.
 
 mod measured;
 mod search;
@@ -244,10 +245,11 @@ impl Manager {
     /// Reads on until there is at least one event; `false` when there is none now.
     fn fill(&mut self) -> Result<bool, Error> {
         self.clear_batch();
-        let mut refreshed = false;
+        let (mut refreshed, mut looks) = (false, 0);
         loop {
             let Some(segment) = &mut self.segment else {
                 let (catalog, segment) = self.find_anew(self.target)?;
+                self.limit = durable_limit(&*self.system, &*self.directory)?;
                 self.catalog = catalog;
                 self.go_on_in(segment);
                 if self.segment.is_none() {
@@ -257,6 +259,10 @@ impl Manager {
             };
             let round = match segment.read(self.limit, &mut self.batch) {
                 Ok(round) => round,
+                Err(_) if segment.is_outdated() => {
+                    self.segment = None;
+                    continue;
+                }
                 Err(error) => {
                     self.turn_to_frozen(error)?;
                     continue;
@@ -281,18 +287,42 @@ impl Manager {
                 Round::Nothing | Round::Done if !refreshed => {
                     refreshed = true;
                     self.limit = durable_limit(&*self.system, &*self.directory)?;
-                    if let Err(error) = segment.refresh() {
-                        self.turn_to_frozen(error)?;
+                    match segment.refresh() {
+                        Ok(true) => {}
+                        Ok(false) => self.segment = None,
+                        Err(error) => self.turn_to_frozen(error)?,
                     }
                 }
                 Round::Nothing | Round::Done => {
-                    if !self.go_on(round == Round::Done)? {
-                        return Ok(false);
-                    }
                     refreshed = false;
+                    match self.go_on(round == Round::Done) {
+                        Ok(true) => {}
+                        Ok(false) => return Ok(false),
+                        Err(error) => self.look_again(error, &mut looks)?,
+                    }
                 }
             }
         }
+    }
+
+    /// After an error at the end of a segment, or of the log: it counts unless what it rests on has changed. A recorder that closes removes
+    /// the segments it had prepared, one that opens prepares others, and may write on.
+    fn look_again(&mut self, error: Error, looks: &mut u32) -> Result<(), Error> {
+        const MOST_LOOKS: u32 = 8;
+        *looks += 1;
+        let limit = durable_limit(&*self.system, &*self.directory)?;
+        let opened = limit.is_some() && self.limit.is_none();
+        let outdated = self.is_outdated();
+        let now = Catalog::read(&*self.directory)?;
+        let renamed = (&now.hot, &now.frozen) != (&self.catalog.hot, &self.catalog.frozen);
+        if *looks > MOST_LOOKS || !(opened || outdated || renamed) {
+            return Err(error);
+        }
+        if opened || outdated {
+            self.segment = None;
+        }
+        (self.catalog, self.limit) = (now, limit);
+        Ok(())
     }
 
     /// Has the pieces that come next read ahead, once reading has gone on for a while.
@@ -320,16 +350,20 @@ impl Manager {
     /// Enters the segment after `index` by the names seen last: to list them all for each segment takes longer the more there are. Not
     /// the last known one, and none that is unusual in any way: for these the names are read anew.
     fn go_on_by_known_names(&mut self, index: u32, after: Before) -> bool {
-        let is_known = |index: &u32| self.catalog.hot.contains(index) || self.catalog.frozen.contains(index);
+        let is_known = |index: &u32| self.catalog.has(*index);
         let next = index.checked_add(1).filter(is_known);
         let Some(next) = next.filter(|next| next.checked_add(1).as_ref().is_some_and(is_known)) else { return false };
         match self.enter(&self.catalog, next, after) {
-            Ok(entered) if entered.is_sealed() => {
+            Ok(entered) if entered.is_sealed() && !self.is_outdated() => {
                 self.go_on_in(Some(entered));
                 true
             }
             _ => false,
         }
+    }
+
+    fn is_outdated(&self) -> bool {
+        self.segment.as_ref().is_some_and(SegmentReader::is_outdated)
     }
 
     /// Enters the next segment with events, when this one is complete; `false` at the end of what may be read.
@@ -344,8 +378,7 @@ impl Manager {
         let Some(segment) = &self.segment else { return Ok(false) };
         self.catalog = Catalog::read(&*self.directory)?;
         // Behind the last index of all there is nothing, least of all this segment again.
-        let next = index.checked_add(1).and_then(|above| self.catalog.indices().range(above..).next().copied());
-        let Some(next) = next else {
+        let Some(next) = self.catalog.next_above(Some(index)) else {
             return self.at_end(false).map(|_| false);
         };
         let gap = next - index > 1;
@@ -366,6 +399,10 @@ impl Manager {
             let before = Before { last_event_id: self.segment.as_ref().map_or(0, SegmentReader::last_given_id), link };
             entered = self.enter(&self.catalog, next, before)?;
         }
+        if self.is_outdated() {
+            self.segment = None;
+            return Ok(true);
+        }
         self.telemetry.count(ReaderCount::Gaps, gap.into());
         self.go_on_in(Some(entered));
         Ok(true)
@@ -373,9 +410,16 @@ impl Manager {
 
     /// At the end of what there is: a torn tail is an end, valid data above it is corruption, and so is an end below the limit.
     fn at_end(&mut self, later_in_use: bool) -> Result<Option<u64>, Error> {
-        let Some(segment) = &self.segment else { return Ok(None) };
+        let Some(segment) = &mut self.segment else { return Ok(None) };
         let last = segment.last_given_id();
-        if let Some(limit) = self.limit.filter(|&limit| limit > last && !later_in_use) {
+        let mut short = self.limit.filter(|&limit| limit > last && !later_in_use);
+        if last == 0 && short.is_some() && self.catalog.next_above(None) != Some(segment.index) {
+            // Reading began here: what is below its first event lies in the segments before.
+            let first = segment.first_event_id()?;
+            short = short.filter(|&limit| first.is_none_or(|first| first <= limit));
+        }
+        let Some(segment) = &self.segment else { return Ok(None) };
+        if let Some(limit) = short {
             return Err(
                 segment.corrupt(Reason::Hole, format!("events up to {limit} are durable, the last one here is {last}"))
             );

@@ -1,8 +1,8 @@
 //! SegmentReader: the events of one segment, block by block, each block judged before an event of it is given out.
 //!
 //! A sealed or frozen segment must hold exactly what its header says. An unsealed one gives what its blocks and guards prove, up to
-//! the durable limit, and can be asked again: it may be growing, it may be sealed meanwhile, and a sealed last segment may be
-//! written on after a clean close.
+//! the durable limit, and can be asked again: it may be growing, and it may be sealed meanwhile. A sealed last segment may be written on
+//! after a clean close: then it is another one, and entered anew.
 
 mod batch;
 mod blocks;
@@ -10,6 +10,7 @@ mod numbers;
 mod rules;
 mod search;
 
+use std::io;
 use std::sync::Arc;
 
 use super::error::Error;
@@ -18,7 +19,7 @@ use crate::format::{
     BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockContext, BlockState, BlockVerdict, EVENT_BYTES, EVENTS_PER_BLOCK, Geometry,
     GuardContext, Reason, Seal, judge_block, judge_unchained_block, u64_at, xxh64,
 };
-use crate::segment::{Corruption, FrozenSegment, HotSegment, Pieces};
+use crate::segment::{Corruption, Error as SegmentError, FrozenSegment, HotSegment, Pieces};
 use crate::storage::Directory;
 use crate::telemetry::{Moment, ReaderCount, ReaderTelemetry, ReaderTiming};
 
@@ -315,54 +316,40 @@ impl SegmentReader {
         Ok(if out.is_empty() { Round::Nothing } else { Round::Went })
     }
 
-    /// Looks again at a segment that gave nothing more: new bytes, perhaps a new header. `true` when there is reason to read on.
+    /// Looks again at a segment that gave nothing more: new bytes, perhaps a seal. `false`: it is another one now, as
+    /// [`Self::is_outdated`] says.
     pub(super) fn refresh(&mut self) -> Result<bool, Error> {
         self.leave_preloader();
         self.window.piece.clear();
-        let Source::Hot(segment) = &self.source else { return Ok(false) };
-        let old = segment.header;
+        let Source::Hot(held) = &self.source else { return Ok(true) };
         match HotSegment::open(&*self.directory, self.index) {
-            Ok(new) if new.header.created_ts_ns == old.created_ts_ns => {
-                if let (Some(seal), None) = (old.seal, new.header.seal) {
-                    self.step_back(&seal);
+            Ok(now) if held.header.seal.is_none() && held.header.created_ts_ns == now.header.created_ts_ns => {
+                self.pieces = Some(Pieces::of_hot(&now, now.geometry.num_blocks()));
+                self.source = Source::Hot(Box::new(now));
+                Ok(true)
+            }
+            Err(SegmentError::Io(error)) if error.source.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            Err(error @ (SegmentError::Corrupt(_) | SegmentError::Newer { .. } | SegmentError::Refused { .. })) => {
+                Err(error.into())
+            }
+            Ok(_) | Err(_) => Ok(!self.is_outdated()),
+        }
+    }
+
+    /// Whether the segment is another now than the one that is read: written on and perhaps sealed anew after a clean close, frozen with
+    /// another end, or, while it was empty, prepared anew or removed. It must be entered again.
+    pub(super) fn is_outdated(&self) -> bool {
+        let Source::Hot(held) = &self.source else { return false };
+        match HotSegment::open(&*self.directory, self.index) {
+            Ok(now) => now.header != held.header,
+            Err(SegmentError::Io(error)) if error.source.kind() == io::ErrorKind::NotFound => {
+                match FrozenSegment::open(&*self.directory, self.index) {
+                    Ok(frozen) => held.header.seal != Some(*frozen.seal()),
+                    Err(_) => held.header.seal.is_none() && self.events == 0 && self.given == 0,
                 }
-                let changed = new.header != old || new.header.seal.is_none();
-                self.pieces = Some(Pieces::of_hot(&new, new.geometry.num_blocks()));
-                self.source = Source::Hot(Box::new(new));
-                Ok(changed)
             }
-            // Frozen or retired meanwhile, or an empty one that was prepared anew: the open descriptor still has this one's bytes.
-            Ok(_) => Ok(false),
-            Err(crate::segment::Error::Io(error)) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error.into()),
+            Err(_) => false,
         }
-    }
-
-    /// A sealed segment is being written on: its partial last block, read to its end, is open again.
-    fn step_back(&mut self, seal: &Seal) {
-        let partial = seal.event_count % EVENTS_PER_BLOCK;
-        if self.block == seal.block_count && self.block > 0 && partial > 0 {
-            self.reopened(partial);
-        }
-    }
-
-    fn reopened(&mut self, given: u32) {
-        // The block must be judged with what came before it; that is found by reading the segment again from its start.
-        let (block, events) = (self.block - 1, self.events.saturating_sub(given));
-        let before = self.before;
-        (self.block, self.given, self.last_event_id, self.chain, self.events) =
-            (0, 0, before.last_event_id, Some(0), 0);
-        let from_start = std::mem::replace(&mut self.from_start, true);
-        while self.block < block {
-            let Ok(bytes) = self.hot_block(self.block) else { return };
-            let verdict = self.judge(&bytes);
-            if verdict.accepted == 0 {
-                return;
-            }
-            self.pass(&bytes, &verdict);
-        }
-        debug_assert!(!from_start || self.events == events);
-        self.given = given;
     }
 
     fn judge(&self, block: &[u8; BLOCK_BYTES]) -> BlockVerdict {

@@ -137,21 +137,22 @@ impl Verification {
         }
         let mut before = Before { last_event_id: 0, link: None };
         let mut previous: Option<u32> = None;
-        while let Some(index) = catalog.indices().range(previous.map_or(0, |index| index + 1)..).next().copied() {
+        while let Some(index) = catalog.next_above(previous) {
             if previous.is_some_and(|previous| previous + 1 != index) {
                 before.link = None;
             }
-            if let Some(after) = self.segment(&catalog, index, before)? {
-                before = after;
-                self.report.segments += 1;
-                self.report.segments_compressed += u64::from(!catalog.hot.contains(&index));
-                progress(&self.report);
+            match self.segment(&mut catalog, index, before)? {
+                Some(after) => {
+                    before = after;
+                    self.report.segments += 1;
+                    self.report.segments_compressed += u64::from(!catalog.hot.contains(&index));
+                    progress(&self.report);
+                }
+                // Retired meanwhile: the next one links to what is not known.
+                None => before.link = None,
             }
             previous = Some(index);
-            if index == u32::MAX {
-                break;
-            }
-            if catalog.indices().range(index + 1..).next().is_none() {
+            if catalog.next_above(previous).is_none() {
                 catalog = Catalog::read(&*self.directory)?; // a recorder may have gone on
             }
         }
@@ -188,29 +189,30 @@ impl Verification {
     }
 
     /// Judges a segment in its forms; `None` when it was retired meanwhile.
-    fn segment(&mut self, catalog: &Catalog, index: u32, before: Before) -> Result<Option<Before>, Error> {
+    /// The names are read anew only where something does not hold: that takes longer the more there are.
+    fn segment(&mut self, catalog: &mut Catalog, index: u32, before: Before) -> Result<Option<Before>, Error> {
         const LOOKS: u32 = 3;
-        let mut catalog = catalog.clone();
         for look in 1..=LOOKS {
             let mut found: Option<(Counted, Before)> = None;
             let forms = [(catalog.hot.contains(&index), true), (catalog.frozen.contains(&index), false)];
             for (_, hot) in forms.into_iter().filter(|(there, _)| *there) {
-                let Some((counted, after)) = self.form(&catalog, index, hot, before)? else { continue };
+                let Some((counted, after)) = self.form(catalog, index, hot, before)? else { continue };
                 match &mut found {
                     Some((Counted { fault: Some(hot), .. }, _)) if counted.fault.is_some() => hot.add(counted.fault),
                     Some((Counted { fault: None, .. }, _)) => {}
                     _ => found = Some((counted, after)),
                 }
             }
-            let now = Catalog::read(&*self.directory)?;
-            match found {
-                Some((counted, after)) if counted.fault.is_none() || look == LOOKS => {
-                    self.count(counted);
-                    return Ok(Some(after));
-                }
-                None if !now.indices().contains(&index) => return Ok(None),
-                // Sealed, frozen or written on under the look, or a true fault: look again.
-                _ => catalog = now,
+            if let Some((counted, after)) = found
+                && (counted.fault.is_none() || look == LOOKS)
+            {
+                self.count(counted);
+                return Ok(Some(after));
+            }
+            // Sealed, frozen, retired or written on under the look, or a true fault: look again.
+            *catalog = Catalog::read(&*self.directory)?;
+            if !catalog.hot.contains(&index) && !catalog.frozen.contains(&index) {
+                return Ok(None);
             }
         }
         Ok(None)
@@ -298,25 +300,30 @@ impl Verification {
             return Ok(segment.after_all().link);
         }
         // A later segment in use makes this one's end final; else the tail may be torn.
-        let unknown = Before { last_event_id: 0, link: None };
-        let later = catalog.indices().into_iter().find(|&later| later > segment.index);
-        let in_use = match later {
-            Some(later) => {
-                let mut next = SegmentReader::open(
-                    &self.directory,
-                    &self.telemetry,
-                    later,
-                    catalog.hot.contains(&later),
-                    unknown,
-                )?;
-                next.is_in_use(limit)?
-            }
-            None => false,
-        };
+        let in_use = self.is_later_in_use(catalog, segment.index, limit)?;
         if in_use || limit.is_none() {
             return segment.hold_end(in_use);
         }
         Ok(None)
+    }
+
+    /// Whether a segment above `index` is in use. Prepared ones may be gone since the names were read: a recorder has closed.
+    fn is_later_in_use(&self, catalog: &Catalog, index: u32, limit: Option<u64>) -> Result<bool, Error> {
+        let unknown = Before { last_event_id: 0, link: None };
+        let above = |index: &u32| catalog.next_above(Some(*index));
+        for index in std::iter::successors(above(&index), above) {
+            let hot = catalog.hot.contains(&index);
+            match SegmentReader::open(&self.directory, &self.telemetry, index, hot, unknown) {
+                Ok(mut segment) => {
+                    if segment.is_in_use(limit)? {
+                        return Ok(true);
+                    }
+                }
+                Err(Error::Io(error)) if error.source.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
     }
 
     fn hold(

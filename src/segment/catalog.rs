@@ -79,6 +79,23 @@ impl Catalog {
         self.hot.union(&self.frozen).copied().collect()
     }
 
+    /// Whether the index has a file.
+    #[must_use]
+    pub fn has(&self, index: u32) -> bool {
+        self.hot.contains(&index) || self.frozen.contains(&index)
+    }
+
+    /// The first index above this one that has a file; the first of all above `None`.
+    #[must_use]
+    pub fn next_above(&self, index: Option<u32>) -> Option<u32> {
+        let begin = match index {
+            Some(index) => index.checked_add(1)?,
+            None => 0,
+        };
+        let next = |indices: &BTreeSet<u32>| indices.range(begin..).next().copied();
+        next(&self.hot).into_iter().chain(next(&self.frozen)).min()
+    }
+
     /// Whether an earlier salvage recorded all of these as lost.
     #[must_use]
     pub fn all_lost(&self, mut indices: Range<u32>) -> bool {

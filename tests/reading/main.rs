@@ -14,6 +14,7 @@ mod encode_frozen;
 mod fixture;
 mod forms;
 mod processes;
+mod reopened;
 mod salvage;
 mod seeks;
 mod verify;

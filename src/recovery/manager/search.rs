@@ -53,7 +53,7 @@ impl Manager {
         let before = match place.checked_sub(1).map(|before| indices[before]) {
             Some(before) if before + 1 == index => {
                 let before = open(before, unknown)?;
-                if before.is_sealed() { Before { last_event_id: 0, ..before.after() } } else { unknown }
+                if before.is_sealed() { before.after_all() } else { unknown }
             }
             _ => unknown,
         };

@@ -98,6 +98,8 @@ pub struct Salvager {
     at_end: bool,
     /// Durable events up to this id were told to be missing.
     told: u64,
+    /// The durable event that was looked for twice, and the last one that was there.
+    sought: Option<(u64, u64)>,
     telemetry: ReaderTelemetry,
     /// Calls that went for more.
     advances: u32,
@@ -147,6 +149,7 @@ impl Salvager {
             looked_again: false,
             at_end: false,
             told: 0,
+            sought: None,
             telemetry,
             advances: 0,
             events: 0,
@@ -187,7 +190,7 @@ impl Salvager {
         let limit = durable_limit(&*self.system, &*self.directory)?;
         (self.catalog, self.limit, self.target) = (catalog, limit, target);
         (self.segment, self.link, self.at_end) = (None, None, false);
-        (self.last, self.high, self.told) = (0, 0, 0);
+        (self.last, self.high, self.told, self.sought) = (0, 0, 0, None);
         self.pending.clear();
         self.ready.clear();
         if let Some(opened) = start {
@@ -253,9 +256,20 @@ impl Salvager {
     /// One step on; `false` at the end of what there is.
     fn advance(&mut self) -> Result<bool, Error> {
         let Some(segment) = &mut self.segment else { return Ok(false) };
-        let index = segment.block;
+        if self.limit.is_some_and(|limit| limit <= self.high) {
+            // What is behind is not durable yet, and read again when it is.
+            self.pending.clear();
+            return Ok(false);
+        }
+        let (index, unsealed) = (segment.block, segment.seal.is_none());
         match segment.step(&*self.directory)? {
-            Step::Block(block) => Ok(self.take(index, &block)),
+            Step::Block(block) => {
+                if unsealed && self.limit.is_none() {
+                    // A recorder may have opened the log since the last look: what was just read may not be durable.
+                    self.limit = durable_limit(&*self.system, &*self.directory)?;
+                }
+                Ok(self.take(index, &block))
+            }
             Step::Unreadable { end, reason } => {
                 self.lose_blocks(index, end, reason);
                 Ok(true)
@@ -373,16 +387,18 @@ impl Salvager {
     fn leave(&mut self) -> Result<bool, Error> {
         let Some(segment) = &self.segment else { return Ok(false) };
         let (index, seal, header_holds) = (segment.index, segment.seal, segment.header_holds);
-        self.catalog = Catalog::read(&*self.directory)?;
-        let later: Vec<u32> = self.catalog.indices().into_iter().filter(|&later| later > index).collect();
-        let in_use = later.iter().any(|&later| self.is_in_use(later));
-        if seal.is_none() && header_holds && in_use && !self.looked_again {
-            // It may have been written on and sealed since it was opened.
+        // To list all names for each segment takes longer the more there are.
+        let known = |index: u32| index.checked_add(1).filter(|&next| self.catalog.has(next));
+        if known(index).and_then(known).is_none() {
+            self.catalog = Catalog::read(&*self.directory)?;
+        }
+        let in_use = self.is_later_in_use(index);
+        if !self.looked_again && self.is_outdated(index, in_use)? {
             self.reopen(index)?;
             self.looked_again = true;
             return Ok(true);
         }
-        let next = later.first().copied().filter(|_| in_use);
+        let next = self.catalog.next_above(Some(index)).filter(|_| in_use);
         let complete = seal.is_some_and(|seal| self.last >= seal.last_event_id);
         match (seal, next) {
             // Where the last event is there, zeros behind it are no loss.
@@ -414,12 +430,32 @@ impl Salvager {
         Ok(true)
     }
 
+    /// Whether the segment may have been written on, and perhaps sealed anew, since it was opened.
+    fn is_outdated(&self, index: u32, later_in_use: bool) -> Result<bool, Error> {
+        let Some(held) = self.segment.as_ref().filter(|held| held.is_hot && held.header_holds) else {
+            return Ok(false);
+        };
+        if held.seal.is_none() {
+            return Ok(later_in_use);
+        }
+        Ok(self.open_segment(&self.catalog, index)?.is_some_and(|now| now.header_holds && now.seal != held.seal))
+    }
+
     /// At the log's end: ranges that something must have filled are told, the rest is its tail.
     fn tail(&mut self, index: u32) -> Result<bool, Error> {
         let sealed = self.segment.as_ref().is_some_and(|segment| segment.seal.is_some() || !segment.header_holds);
         let meta = read_meta(&*self.directory)?.last_event_id;
         let durable = self.limit.unwrap_or(0).max(meta);
         let short = durable > self.high && durable > self.told;
+        if short && self.sought != Some((durable, self.high)) {
+            // It may have become durable since its place was read: looked for once more.
+            self.sought = Some((durable, self.high));
+            self.limit = durable_limit(&*self.system, &*self.directory)?;
+            if !sealed {
+                self.reopen(index)?;
+            }
+            return Ok(true);
+        }
         if short && self.pending.is_empty() {
             let offset =
                 self.segment.as_ref().map_or(SEGMENT_HEADER_BYTES, |at| Geometry::block_offset(at.block)) as u64;
@@ -470,7 +506,7 @@ impl Salvager {
     fn reopen(&mut self, index: u32) -> Result<bool, Error> {
         self.catalog = Catalog::read(&*self.directory)?;
         let Some(mut segment) = self.open_segment(&self.catalog, index)? else { return Ok(false) };
-        self.pending.clear();
+        self.pending.retain(|pending| pending.gap.segment < index);
         segment.go_to(self.resume.block)?;
         let exact = segment.block == self.resume.block;
         self.in_place |= segment.header_holds;

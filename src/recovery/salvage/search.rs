@@ -4,8 +4,14 @@ use super::{Before, Error, Salvager, SegmentReader, Target, superseded};
 use crate::segment::Catalog;
 
 impl Salvager {
+    /// Whether a segment above this one is in use, or may be.
+    pub(super) fn is_later_in_use(&self, index: u32) -> bool {
+        let above = |index: &u32| self.catalog.next_above(Some(*index));
+        std::iter::successors(above(&index), above).any(|later| self.is_in_use(later))
+    }
+
     /// Whether a segment is in use, or may be: a prepared one's header always holds, so what does not was more.
-    pub(super) fn is_in_use(&self, index: u32) -> bool {
+    fn is_in_use(&self, index: u32) -> bool {
         self.probe(&self.catalog, index).and_then(|mut segment| segment.is_in_use(self.limit)).unwrap_or(true)
     }
 
