@@ -330,17 +330,9 @@ public:
     /** What the last step gave. After a loop: WALREC_END if all went well, WALREC_GAP to look at gap() and loop again. */
     status last_status() const noexcept { return last_; }
 
-    /** As the function of walrec.h with this name; struct_size is set here. @{ */
-    status seek(std::uint64_t event_id) noexcept
-    {
-        drop();
-        return last_ = walrec_reader_seek(handle_, event_id);
-    }
-    status seek_time(std::uint64_t timestamp_ns) noexcept
-    {
-        drop();
-        return last_ = walrec_reader_seek_time(handle_, timestamp_ns);
-    }
+    /** As the function of walrec.h with this name; struct_size is set here. Where a seek fails, reading goes on as without it. @{ */
+    status seek(std::uint64_t event_id) noexcept { return moved(walrec_reader_seek(handle_, event_id)); }
+    status seek_time(std::uint64_t timestamp_ns) noexcept { return moved(walrec_reader_seek_time(handle_, timestamp_ns)); }
     status last_gap(gap &out) const noexcept
     {
         out.struct_size = sizeof out;
@@ -382,6 +374,13 @@ private:
         return &events_[at_++];
     }
     void drop() noexcept { at_ = held_ = 0; }
+    /** What was read ahead is what comes next until a seek has moved the reader below it. */
+    status moved(status s) noexcept
+    {
+        if (s)
+            drop();
+        return last_ = s;
+    }
     void take(reader &other) noexcept
     {
         handle_ = std::exchange(other.handle_, nullptr);

@@ -187,6 +187,25 @@ static void read_back(const char *dir)
 #endif
 }
 
+/* A seek to what is there no more: the events that were read ahead are still the ones that come. */
+static void a_failed_seek_skips_nothing(const std::string &dir)
+{
+    walrec::reader in;
+    walrec::event e;
+    CHECK(std::remove((dir + "/FS.00000000.wal").c_str()) == 0);
+    CHECK(in.open(dir.c_str()) && in.next(e));
+    const std::uint64_t id = e.event_id;
+    CHECK(id > 1 && is_right(e, id));
+    CHECK(in.seek(1).code() == WALREC_E_NOT_FOUND && in.last_status().code() == WALREC_E_NOT_FOUND);
+    CHECK(in.next(e) && is_right(e, id + 1));
+    /* The same by time, where the segment has no header any more. */
+    std::FILE *segment = std::fopen((dir + "/FS.00000001.wal").c_str(), "r+b");
+    const char zeros[64] = {};
+    CHECK(segment != nullptr && std::fwrite(zeros, sizeof zeros, 1, segment) == 1 && std::fclose(segment) == 0);
+    CHECK(in.seek_time(1000 + id).code() == WALREC_E_CORRUPT);
+    CHECK(in.next(e) && is_right(e, id + 2));
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2)
@@ -198,6 +217,7 @@ int main(int argc, char **argv)
     a_throw_records_nothing(dir.c_str());
 #endif
     read_back(dir.c_str());
+    a_failed_seek_skips_nothing(dir);
     std::printf("FIGURE walrec.hpp: __cplusplus %ld, span %d, expected %d: %llu events by emplace, append and batch, read back\n",
                 static_cast<long>(__cplusplus),
 #ifdef __cpp_lib_span
