@@ -117,9 +117,14 @@ struct config : walrec_config_t {
 namespace detail {
 /** The cursor of a recorder that is not open: each call on it goes through the library. Never stored to. */
 inline walrec_cursor_t no_cursor{};
+/** What its watermarks are. */
+inline constexpr walrec_watermarks_t no_watermarks{};
 } // namespace detail
 
-/** A recorder; one append thread, as walrec.h says. Empty until open() succeeds; every call on an empty one gives WALREC_E_INVALID. */
+/**
+ * A recorder; one append thread, as walrec.h says. Empty until open() succeeds; every call on an empty one gives WALREC_E_INVALID,
+ * and every id is 0.
+ */
 class recorder {
 public:
     recorder() noexcept = default;
@@ -140,11 +145,14 @@ public:
     recorder &operator=(const recorder &) = delete;
     ~recorder() { (void)close(); }
 
-    /** Opens, recovers, starts the workers. On a recorder that is open: WALREC_E_INVALID, and it stays as it is. */
+    /**
+     * Opens, recovers, starts the workers. On a recorder that is open: WALREC_E_INVALID, it stays as it is, and last_error() says that
+     * out is NULL: there is no place for a second handle.
+     */
     status open(const char *dir, const config &how = {}) noexcept
     {
         if (handle_ != nullptr)
-            return WALREC_E_INVALID;
+            return walrec_open(dir, &how, nullptr);
         walrec_t *opened = nullptr;
         const walrec_status_t s = walrec_open(dir, &how, &opened);
         if (s == WALREC_OK)
@@ -194,8 +202,8 @@ public:
     /** Both ids by address, each one load: for a loop that looks at them often. */
     class watermarks_view {
     public:
-        /** Of what walrec_watermarks gave. */
-        explicit watermarks_view(const walrec_watermarks_t *words) noexcept : words_(words) {}
+        /** Of what walrec_watermarks gave; NULL reads as zeros. */
+        explicit watermarks_view(const walrec_watermarks_t *words) noexcept : words_(words != nullptr ? words : &detail::no_watermarks) {}
         /** The id, by one load. @{ */
         std::uint64_t appended() const noexcept { return load(words_->appended_event_id); }
         std::uint64_t durable() const noexcept { return load(words_->durable_event_id); }
@@ -205,7 +213,7 @@ public:
         static std::uint64_t load(const std::uint64_t &word) noexcept { return __atomic_load_n(&word, __ATOMIC_ACQUIRE); }
         const walrec_watermarks_t *words_;
     };
-    /** Of an open recorder, until it is closed. */
+    /** Until the recorder is closed; of an empty one, zeros. */
     watermarks_view watermarks() const noexcept { return watermarks_view(walrec_watermarks(handle_)); }
     /** Rings `fd`, an eventfd that does not block, once, when `event_id` is durable or never will be; 0 = everything appended so far. */
     status notify_durable(std::uint64_t event_id, int fd) noexcept { return walrec_notify_durable(handle_, event_id, fd); }
@@ -309,11 +317,14 @@ public:
     reader &operator=(const reader &) = delete;
     ~reader() { close(); }
 
-    /** Opens the log at `from_event_id`, 0 = the oldest; flags: 0 or WALREC_FLAG_SALVAGE. On an open reader: WALREC_E_INVALID. */
+    /**
+     * Opens the log at `from_event_id`, 0 = the oldest; flags: 0 or WALREC_FLAG_SALVAGE. On an open reader: WALREC_E_INVALID, as of a
+     * recorder.
+     */
     status open(const char *dir, std::uint64_t from_event_id = 0, std::uint32_t flags = 0) noexcept
     {
         if (handle_ != nullptr)
-            return last_ = WALREC_E_INVALID;
+            return last_ = walrec_reader_open(dir, from_event_id, flags, nullptr);
         return last_ = walrec_reader_open(dir, from_event_id, flags, &handle_);
     }
     /** Whether there is a handle. */

@@ -54,18 +54,20 @@ static walrec::config small()
     return config;
 }
 
+static bool says(const char *part) { return std::strstr(walrec::last_error().c_str(), part) != nullptr; }
+
 constexpr std::uint64_t LAST = 10000;
 
 static void record(const char *dir)
 {
     walrec::recorder log;
     CHECK(!log.is_open() && log.emplace([](walrec::event &) {}).code() == WALREC_E_INVALID);
+    CHECK(log.last_event_id() == 0 && log.watermarks().appended() == 0 && log.watermarks().durable() == 0);
     CHECK(log.close());
     CHECK(log.open(dir, small()));
-    CHECK(log.open(dir).code() == WALREC_E_INVALID && log.is_open());
     walrec::recorder second;
-    CHECK(second.open(dir, small()).code() == WALREC_E_LOCKED && !second.is_open());
-    CHECK(std::strlen(walrec::last_error().c_str()) > 0);
+    CHECK(second.open(dir, small()).code() == WALREC_E_LOCKED && !second.is_open() && says("locked"));
+    CHECK(log.open(dir).code() == WALREC_E_INVALID && log.is_open() && says("walrec_open: out"));
 
     std::uint64_t id = 0;
     unsigned long emplaced = 0;
@@ -150,7 +152,7 @@ static void a_throw_records_nothing(const char *dir)
 static void read_back(const char *dir)
 {
     walrec::reader in;
-    CHECK(in.open(dir) && in.open(dir).code() == WALREC_E_INVALID);
+    CHECK(in.open(dir) && in.open(dir).code() == WALREC_E_INVALID && says("walrec_reader_open: out"));
     std::uint64_t id = 0;
     for (const walrec::event &e : in) {
         CHECK(is_right(e, ++id));
