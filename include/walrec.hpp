@@ -106,8 +106,17 @@ private:
 /** See error_text. */
 [[nodiscard]] inline error_text last_error() noexcept { return {}; }
 
-/** Whether the library that was loaded is one that this header may be used with. */
-[[nodiscard]] inline bool library_fits() noexcept { return walrec_abi_version() == WALREC_ABI_VERSION; }
+namespace detail {
+/** By walrec_abi_version and walrec_version_number. Before 1.0 a minor version may change the interface under the same number. */
+constexpr bool fits(std::uint32_t abi, std::uint32_t version) noexcept
+{
+    constexpr std::uint32_t patches = WALREC_VERSION_MAJOR == 0 ? 100 : 10000;
+    return abi == WALREC_ABI_VERSION && version / patches == WALREC_VERSION_NUMBER / patches;
+}
+} // namespace detail
+
+/** Whether the library that was loaded is one that this header may be used with: see docs/ABI.md. */
+[[nodiscard]] inline bool library_fits() noexcept { return detail::fits(walrec_abi_version(), walrec_version_number()); }
 
 /** The defaults; change what is to differ. */
 struct config : walrec_config_t {

@@ -14,6 +14,13 @@ static_assert(sizeof(walrec::recorder) == 2 * sizeof(void *), "a handle, its cur
 static_assert(sizeof(walrec::status) == sizeof(walrec_status_t), "returned in a register");
 static_assert(noexcept(std::declval<walrec::recorder &>().emplace(std::declval<void (*)(walrec::event &) noexcept>())), "never throws");
 
+/* Another patch version fits; another minor version does from 1.0 on; nothing else. */
+static_assert(walrec::detail::fits(WALREC_ABI_VERSION, WALREC_VERSION_NUMBER));
+static_assert(walrec::detail::fits(WALREC_ABI_VERSION, WALREC_VERSION_NUMBER - WALREC_VERSION_PATCH + 99));
+static_assert(walrec::detail::fits(WALREC_ABI_VERSION, WALREC_VERSION_NUMBER + 100) == (WALREC_VERSION_MAJOR > 0));
+static_assert(!walrec::detail::fits(WALREC_ABI_VERSION, WALREC_VERSION_NUMBER + 10000));
+static_assert(!walrec::detail::fits(WALREC_ABI_VERSION + 1, WALREC_VERSION_NUMBER));
+
 #define CHECK(condition)                                                                           \
     do {                                                                                           \
         if (!(condition)) {                                                                        \
