@@ -180,6 +180,9 @@ fn the_compiler_lines_of_the_readme_work() {
     let blocks = blocks_of(&document("README.md"), "sh").concat();
     let lines: Vec<&str> = blocks.lines().filter(|line| line.contains(" -lwalrec ")).collect();
     assert_eq!(lines.len(), 2, "one line for C, one for C++");
+    let minimal = lines[0].replace("orders.c", "examples-c/minimal.c").replace("-o orders", "-o minimal");
+    let example = document("examples-c/minimal.c");
+    assert!(example.contains(&format!("\n *   {minimal}\n")), "examples-c/minimal.c is compiled by: {minimal}");
     for line in lines {
         let line = line
             .replace("-Iinclude", &format!("-I'{}'", root().join("include").display()))
