@@ -73,6 +73,8 @@ public:
     constexpr status() noexcept = default;
     /** From what a function of walrec.h gave. */
     constexpr status(walrec_status_t code) noexcept : code_(code) {}
+    /** A bool is no status: false would be WALREC_OK. */
+    template <class Bool, std::enable_if_t<std::is_same_v<Bool, bool>, int> = 0> status(Bool) = delete;
 
     /** The number. */
     constexpr walrec_status_t code() const noexcept { return code_; }

@@ -12,6 +12,8 @@ static_assert(std::is_nothrow_move_constructible_v<walrec::recorder> && std::is_
 static_assert(!std::is_copy_constructible_v<walrec::reader> && std::is_nothrow_move_constructible_v<walrec::reader>);
 static_assert(sizeof(walrec::recorder) == 2 * sizeof(void *), "a handle, its cursor, and nothing more");
 static_assert(sizeof(walrec::status) == sizeof(walrec_status_t), "returned in a register");
+static_assert(!std::is_constructible_v<walrec::status, bool> && !std::is_assignable_v<walrec::status &, bool>, "false is not OK");
+static_assert(std::is_convertible_v<walrec_status_t, walrec::status> && std::is_constructible_v<walrec::status, long long>);
 static_assert(noexcept(std::declval<walrec::recorder &>().emplace(std::declval<void (*)(walrec::event &) noexcept>())), "never throws");
 
 /* Another patch version fits; another minor version does from 1.0 on; nothing else. */
