@@ -365,6 +365,10 @@ public:
         out.struct_size = sizeof out;
         return walrec_reader_telemetry(handle_, &out);
     }
+    status telemetry_text(std::int32_t format, char *text, std::size_t n, std::size_t *needed = nullptr) const noexcept
+    {
+        return walrec_reader_telemetry_text(handle_, format, text, n, needed);
+    }
     /** @} */
 
     /** Goes on where reading stands: a second loop continues, also behind an END that a recorder has moved. */

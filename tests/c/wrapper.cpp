@@ -183,6 +183,10 @@ static void read_back(const char *dir)
     CHECK(moved.last_gap(gap).code() == WALREC_E_NOT_FOUND);
     walrec_reader_telemetry_t telemetry;
     CHECK(moved.telemetry(telemetry) && telemetry.events > LAST);
+    char text[1 << 15];
+    std::size_t needed = 0;
+    CHECK(moved.telemetry_text(WALREC_TEXT_PROMETHEUS, text, sizeof text, &needed) && needed > 1000 && needed <= sizeof text);
+    CHECK(std::strstr(text, "\nwalrec_reader_events_total ") != nullptr);
     walrec_verify_report_t report;
     CHECK(walrec::verify(dir, report) && report.events == LAST);
     walrec::reader none;
