@@ -2,7 +2,9 @@
  *
  * minimal.c: record a few events, make them durable, read them back. C99; copy it and go on from here.
  *
- *   cc -std=c99 -Iinclude examples-c/minimal.c -Ltarget/release -lwalrec -o minimal && ./minimal /tmp/minimal-log
+ *   make library
+ *   cc -std=c99 examples-c/minimal.c -Iinclude -Ltarget/release -lwalrec -Wl,-rpath,$PWD/target/release -pthread -o minimal
+ *   ./minimal minimal.log
  *
  * Run it again, or kill it at any moment and run it again: the ids go on after the last appended event.
  */

@@ -73,6 +73,8 @@ public:
     constexpr status() noexcept = default;
     /** From what a function of walrec.h gave. */
     constexpr status(walrec_status_t code) noexcept : code_(code) {}
+    /** A bool is no status: false would be WALREC_OK. */
+    template <class Bool, std::enable_if_t<std::is_same_v<Bool, bool>, int> = 0> status(Bool) = delete;
 
     /** The number. */
     constexpr walrec_status_t code() const noexcept { return code_; }
@@ -106,8 +108,17 @@ private:
 /** See error_text. */
 [[nodiscard]] inline error_text last_error() noexcept { return {}; }
 
-/** Whether the library that was loaded is one that this header may be used with. */
-[[nodiscard]] inline bool library_fits() noexcept { return walrec_abi_version() == WALREC_ABI_VERSION; }
+namespace detail {
+/** By walrec_abi_version and walrec_version_number. Before 1.0 a minor version may change the interface under the same number. */
+constexpr bool fits(std::uint32_t abi, std::uint32_t version) noexcept
+{
+    constexpr std::uint32_t patches = WALREC_VERSION_MAJOR == 0 ? 100 : 10000;
+    return abi == WALREC_ABI_VERSION && version / patches == WALREC_VERSION_NUMBER / patches;
+}
+} // namespace detail
+
+/** Whether the library that was loaded is one that this header may be used with: see docs/ABI.md. */
+[[nodiscard]] inline bool library_fits() noexcept { return detail::fits(walrec_abi_version(), walrec_version_number()); }
 
 /** The defaults; change what is to differ. */
 struct config : walrec_config_t {
@@ -117,9 +128,14 @@ struct config : walrec_config_t {
 namespace detail {
 /** The cursor of a recorder that is not open: each call on it goes through the library. Never stored to. */
 inline walrec_cursor_t no_cursor{};
+/** What its watermarks are. */
+inline constexpr walrec_watermarks_t no_watermarks{};
 } // namespace detail
 
-/** A recorder; one append thread, as walrec.h says. Empty until open() succeeds; every call on an empty one gives WALREC_E_INVALID. */
+/**
+ * A recorder; one append thread, as walrec.h says. Empty until open() succeeds; every call on an empty one gives WALREC_E_INVALID,
+ * and every id is 0.
+ */
 class recorder {
 public:
     recorder() noexcept = default;
@@ -140,11 +156,14 @@ public:
     recorder &operator=(const recorder &) = delete;
     ~recorder() { (void)close(); }
 
-    /** Opens, recovers, starts the workers. On a recorder that is open: WALREC_E_INVALID, and it stays as it is. */
+    /**
+     * Opens, recovers, starts the workers. On a recorder that is open: WALREC_E_INVALID, it stays as it is, and last_error() says that
+     * out is NULL: there is no place for a second handle.
+     */
     status open(const char *dir, const config &how = {}) noexcept
     {
         if (handle_ != nullptr)
-            return WALREC_E_INVALID;
+            return walrec_open(dir, &how, nullptr);
         walrec_t *opened = nullptr;
         const walrec_status_t s = walrec_open(dir, &how, &opened);
         if (s == WALREC_OK)
@@ -194,8 +213,8 @@ public:
     /** Both ids by address, each one load: for a loop that looks at them often. */
     class watermarks_view {
     public:
-        /** Of what walrec_watermarks gave. */
-        explicit watermarks_view(const walrec_watermarks_t *words) noexcept : words_(words) {}
+        /** Of what walrec_watermarks gave; NULL reads as zeros. */
+        explicit watermarks_view(const walrec_watermarks_t *words) noexcept : words_(words != nullptr ? words : &detail::no_watermarks) {}
         /** The id, by one load. @{ */
         std::uint64_t appended() const noexcept { return load(words_->appended_event_id); }
         std::uint64_t durable() const noexcept { return load(words_->durable_event_id); }
@@ -205,7 +224,7 @@ public:
         static std::uint64_t load(const std::uint64_t &word) noexcept { return __atomic_load_n(&word, __ATOMIC_ACQUIRE); }
         const walrec_watermarks_t *words_;
     };
-    /** Of an open recorder, until it is closed. */
+    /** Until the recorder is closed; of an empty one, zeros. */
     watermarks_view watermarks() const noexcept { return watermarks_view(walrec_watermarks(handle_)); }
     /** Rings `fd`, an eventfd that does not block, once, when `event_id` is durable or never will be; 0 = everything appended so far. */
     status notify_durable(std::uint64_t event_id, int fd) noexcept { return walrec_notify_durable(handle_, event_id, fd); }
@@ -309,11 +328,14 @@ public:
     reader &operator=(const reader &) = delete;
     ~reader() { close(); }
 
-    /** Opens the log at `from_event_id`, 0 = the oldest; flags: 0 or WALREC_FLAG_SALVAGE. On an open reader: WALREC_E_INVALID. */
+    /**
+     * Opens the log at `from_event_id`, 0 = the oldest; flags: 0 or WALREC_FLAG_SALVAGE. On an open reader: WALREC_E_INVALID, as of a
+     * recorder.
+     */
     status open(const char *dir, std::uint64_t from_event_id = 0, std::uint32_t flags = 0) noexcept
     {
         if (handle_ != nullptr)
-            return last_ = WALREC_E_INVALID;
+            return last_ = walrec_reader_open(dir, from_event_id, flags, nullptr);
         return last_ = walrec_reader_open(dir, from_event_id, flags, &handle_);
     }
     /** Whether there is a handle. */
@@ -330,17 +352,9 @@ public:
     /** What the last step gave. After a loop: WALREC_END if all went well, WALREC_GAP to look at gap() and loop again. */
     status last_status() const noexcept { return last_; }
 
-    /** As the function of walrec.h with this name; struct_size is set here. @{ */
-    status seek(std::uint64_t event_id) noexcept
-    {
-        drop();
-        return last_ = walrec_reader_seek(handle_, event_id);
-    }
-    status seek_time(std::uint64_t timestamp_ns) noexcept
-    {
-        drop();
-        return last_ = walrec_reader_seek_time(handle_, timestamp_ns);
-    }
+    /** As the function of walrec.h with this name; struct_size is set here. Where a seek fails, reading goes on as without it. @{ */
+    status seek(std::uint64_t event_id) noexcept { return moved(walrec_reader_seek(handle_, event_id)); }
+    status seek_time(std::uint64_t timestamp_ns) noexcept { return moved(walrec_reader_seek_time(handle_, timestamp_ns)); }
     status last_gap(gap &out) const noexcept
     {
         out.struct_size = sizeof out;
@@ -350,6 +364,10 @@ public:
     {
         out.struct_size = sizeof out;
         return walrec_reader_telemetry(handle_, &out);
+    }
+    status telemetry_text(std::int32_t format, char *text, std::size_t n, std::size_t *needed = nullptr) const noexcept
+    {
+        return walrec_reader_telemetry_text(handle_, format, text, n, needed);
     }
     /** @} */
 
@@ -382,6 +400,13 @@ private:
         return &events_[at_++];
     }
     void drop() noexcept { at_ = held_ = 0; }
+    /** What was read ahead is what comes next until a seek has moved the reader below it. */
+    status moved(status s) noexcept
+    {
+        if (s)
+            drop();
+        return last_ = s;
+    }
     void take(reader &other) noexcept
     {
         handle_ = std::exchange(other.handle_, nullptr);

@@ -38,6 +38,13 @@
 #error "walrec_inline.h needs gcc or clang; the functions of walrec.h do the same"
 #endif
 
+/* In C++ one function in all of a program, as what uses it in walrec.hpp is; hidden, for each library may have a header of its own. */
+#ifdef __cplusplus
+#define WALREC_INLINE_FUNCTION __attribute__((visibility("hidden"))) inline
+#else
+#define WALREC_INLINE_FUNCTION static inline
+#endif
+
 /** The layout of walrec_cursor_t, and the rules by which it is used. */
 #define WALREC_CURSOR_LAYOUT 1
 
@@ -81,7 +88,7 @@ WALREC_INLINE_ASSERT(words_are_64_bits, sizeof(void *) == 8);
  *
  * Any thread; never blocks. walrec: a handle from walrec_open.
  */
-static inline walrec_cursor_t *walrec_inline_cursor(walrec_t *walrec) WALREC_NOEXCEPT
+WALREC_INLINE_FUNCTION walrec_cursor_t *walrec_inline_cursor(walrec_t *walrec) WALREC_NOEXCEPT
 {
     /* Never stored to: next is not below end. */
     static walrec_cursor_t none;
@@ -94,8 +101,8 @@ static inline walrec_cursor_t *walrec_inline_cursor(walrec_t *walrec) WALREC_NOE
  *
  * cursor: from walrec_inline_cursor or walrec_cursor, of this recorder; not NULL.
  */
-static inline walrec_status_t walrec_reserve_inline(walrec_t *walrec, walrec_cursor_t *cursor,
-                                                    walrec_event_t **slot) WALREC_NOEXCEPT
+WALREC_INLINE_FUNCTION walrec_status_t walrec_reserve_inline(walrec_t *walrec, walrec_cursor_t *cursor,
+                                                             walrec_event_t **slot) WALREC_NOEXCEPT
 {
     walrec_event_t *next = cursor->next;
     /* Relaxed: a dropped end is a hint that the library looks into; no data hangs on it. */
@@ -117,7 +124,7 @@ static inline walrec_status_t walrec_reserve_inline(walrec_t *walrec, walrec_cur
  *
  * cursor: from walrec_inline_cursor or walrec_cursor, of this recorder; not NULL.
  */
-static inline walrec_status_t walrec_commit_inline(walrec_t *walrec, walrec_cursor_t *cursor) WALREC_NOEXCEPT
+WALREC_INLINE_FUNCTION walrec_status_t walrec_commit_inline(walrec_t *walrec, walrec_cursor_t *cursor) WALREC_NOEXCEPT
 {
     walrec_event_t *next = cursor->next;
     uint64_t event_id;

@@ -144,6 +144,33 @@ fn the_program_for_an_engine_compiles_and_runs() {
     let _ = fs::remove_dir_all(&directory);
 }
 
+/// What looks for the library without saying which minor version it is for: it would take any that is there.
+fn of_any_version(text: &str, version: &str, next: &str) -> Vec<String> {
+    let package = ("find_package(walrec", format!(" {version} REQUIRED)"));
+    let config = ("pkg-config --cflags --libs", format!(" 'walrec >= {version} walrec < {next}'"));
+    let lines = |(what, asked): (&str, String)| -> Vec<String> {
+        let found = text.split(what).skip(1).filter(|rest| !rest.starts_with(&asked));
+        found.map(|rest| format!("{what}{}", rest.lines().next().unwrap_or_default())).collect()
+    };
+    [package, config].into_iter().flat_map(lines).collect()
+}
+
+#[test]
+fn the_library_is_looked_for_by_this_version() {
+    let (major, minor) = (env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"));
+    let next = minor.parse::<u32>().expect("a number") + 1;
+    let (version, next) = (format!("{major}.{minor}"), format!("{major}.{next}"));
+    let manual = (root().join("docs/man/walrec.3"), document("docs/man/walrec.3").replace("\\-", "-"));
+    let mut asked = 0;
+    for (path, text) in documents().into_iter().chain([manual]) {
+        assert_eq!(of_any_version(&text, &version, &next), Vec::<String>::new(), "{}", path.display());
+        asked += text.matches("find_package(walrec ").count() + text.matches("--libs 'walrec ").count();
+    }
+    assert!(asked >= 6, "the places are found");
+    let control = "find_package(walrec REQUIRED)\n$(pkg-config --cflags --libs walrec) -o orders";
+    assert_eq!(of_any_version(control, &version, &next).len(), 2);
+}
+
 #[test]
 fn the_compiler_lines_of_the_readme_work() {
     let library = toolchain::library_directory().display().to_string();
@@ -153,6 +180,9 @@ fn the_compiler_lines_of_the_readme_work() {
     let blocks = blocks_of(&document("README.md"), "sh").concat();
     let lines: Vec<&str> = blocks.lines().filter(|line| line.contains(" -lwalrec ")).collect();
     assert_eq!(lines.len(), 2, "one line for C, one for C++");
+    let minimal = lines[0].replace("orders.c", "examples-c/minimal.c").replace("-o orders", "-o minimal");
+    let example = document("examples-c/minimal.c");
+    assert!(example.contains(&format!("\n *   {minimal}\n")), "examples-c/minimal.c is compiled by: {minimal}");
     for line in lines {
         let line = line
             .replace("-Iinclude", &format!("-I'{}'", root().join("include").display()))

@@ -48,9 +48,9 @@ inside() {
     cd /root/clone
     step "$(line_with 'make library')"
     blocks c >orders.c
-    cp orders.c orders.cpp
     step "$(line_with 'cc -std=c99 orders.c -Iinclude')"
     says ./orders "C, by hand"
+    step "$(line_with 'cp orders.c orders.cpp')"
     step "$(line_with 'g++ -std=c++17 orders.cpp')"
     says ./orders "C++, by hand"
     step "$(line_with 'make install')"

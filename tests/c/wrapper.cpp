@@ -12,7 +12,16 @@ static_assert(std::is_nothrow_move_constructible_v<walrec::recorder> && std::is_
 static_assert(!std::is_copy_constructible_v<walrec::reader> && std::is_nothrow_move_constructible_v<walrec::reader>);
 static_assert(sizeof(walrec::recorder) == 2 * sizeof(void *), "a handle, its cursor, and nothing more");
 static_assert(sizeof(walrec::status) == sizeof(walrec_status_t), "returned in a register");
+static_assert(!std::is_constructible_v<walrec::status, bool> && !std::is_assignable_v<walrec::status &, bool>, "false is not OK");
+static_assert(std::is_convertible_v<walrec_status_t, walrec::status> && std::is_constructible_v<walrec::status, long long>);
 static_assert(noexcept(std::declval<walrec::recorder &>().emplace(std::declval<void (*)(walrec::event &) noexcept>())), "never throws");
+
+/* Another patch version fits; another minor version does from 1.0 on; nothing else. */
+static_assert(walrec::detail::fits(WALREC_ABI_VERSION, WALREC_VERSION_NUMBER));
+static_assert(walrec::detail::fits(WALREC_ABI_VERSION, WALREC_VERSION_NUMBER - WALREC_VERSION_PATCH + 99));
+static_assert(walrec::detail::fits(WALREC_ABI_VERSION, WALREC_VERSION_NUMBER + 100) == (WALREC_VERSION_MAJOR > 0));
+static_assert(!walrec::detail::fits(WALREC_ABI_VERSION, WALREC_VERSION_NUMBER + 10000));
+static_assert(!walrec::detail::fits(WALREC_ABI_VERSION + 1, WALREC_VERSION_NUMBER));
 
 #define CHECK(condition)                                                                           \
     do {                                                                                           \
@@ -54,18 +63,20 @@ static walrec::config small()
     return config;
 }
 
+static bool says(const char *part) { return std::strstr(walrec::last_error().c_str(), part) != nullptr; }
+
 constexpr std::uint64_t LAST = 10000;
 
 static void record(const char *dir)
 {
     walrec::recorder log;
     CHECK(!log.is_open() && log.emplace([](walrec::event &) {}).code() == WALREC_E_INVALID);
+    CHECK(log.last_event_id() == 0 && log.watermarks().appended() == 0 && log.watermarks().durable() == 0);
     CHECK(log.close());
     CHECK(log.open(dir, small()));
-    CHECK(log.open(dir).code() == WALREC_E_INVALID && log.is_open());
     walrec::recorder second;
-    CHECK(second.open(dir, small()).code() == WALREC_E_LOCKED && !second.is_open());
-    CHECK(std::strlen(walrec::last_error().c_str()) > 0);
+    CHECK(second.open(dir, small()).code() == WALREC_E_LOCKED && !second.is_open() && says("locked"));
+    CHECK(log.open(dir).code() == WALREC_E_INVALID && log.is_open() && says("walrec_open: out"));
 
     std::uint64_t id = 0;
     unsigned long emplaced = 0;
@@ -150,7 +161,7 @@ static void a_throw_records_nothing(const char *dir)
 static void read_back(const char *dir)
 {
     walrec::reader in;
-    CHECK(in.open(dir) && in.open(dir).code() == WALREC_E_INVALID);
+    CHECK(in.open(dir) && in.open(dir).code() == WALREC_E_INVALID && says("walrec_reader_open: out"));
     std::uint64_t id = 0;
     for (const walrec::event &e : in) {
         CHECK(is_right(e, ++id));
@@ -172,6 +183,10 @@ static void read_back(const char *dir)
     CHECK(moved.last_gap(gap).code() == WALREC_E_NOT_FOUND);
     walrec_reader_telemetry_t telemetry;
     CHECK(moved.telemetry(telemetry) && telemetry.events > LAST);
+    char text[1 << 15];
+    std::size_t needed = 0;
+    CHECK(moved.telemetry_text(WALREC_TEXT_PROMETHEUS, text, sizeof text, &needed) && needed > 1000 && needed <= sizeof text);
+    CHECK(std::strstr(text, "\nwalrec_reader_events_total ") != nullptr);
     walrec_verify_report_t report;
     CHECK(walrec::verify(dir, report) && report.events == LAST);
     walrec::reader none;
@@ -187,6 +202,25 @@ static void read_back(const char *dir)
 #endif
 }
 
+/* A seek to what is there no more: the events that were read ahead are still the ones that come. */
+static void a_failed_seek_skips_nothing(const std::string &dir)
+{
+    walrec::reader in;
+    walrec::event e;
+    CHECK(std::remove((dir + "/FS.00000000.wal").c_str()) == 0);
+    CHECK(in.open(dir.c_str()) && in.next(e));
+    const std::uint64_t id = e.event_id;
+    CHECK(id > 1 && is_right(e, id));
+    CHECK(in.seek(1).code() == WALREC_E_NOT_FOUND && in.last_status().code() == WALREC_E_NOT_FOUND);
+    CHECK(in.next(e) && is_right(e, id + 1));
+    /* The same by time, where the segment has no header any more. */
+    std::FILE *segment = std::fopen((dir + "/FS.00000001.wal").c_str(), "r+b");
+    const char zeros[64] = {};
+    CHECK(segment != nullptr && std::fwrite(zeros, sizeof zeros, 1, segment) == 1 && std::fclose(segment) == 0);
+    CHECK(in.seek_time(1000 + id).code() == WALREC_E_CORRUPT);
+    CHECK(in.next(e) && is_right(e, id + 2));
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2)
@@ -198,6 +232,7 @@ int main(int argc, char **argv)
     a_throw_records_nothing(dir.c_str());
 #endif
     read_back(dir.c_str());
+    a_failed_seek_skips_nothing(dir);
     std::printf("FIGURE walrec.hpp: __cplusplus %ld, span %d, expected %d: %llu events by emplace, append and batch, read back\n",
                 static_cast<long>(__cplusplus),
 #ifdef __cpp_lib_span
