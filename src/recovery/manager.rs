@@ -387,12 +387,14 @@ impl Manager {
         }
         let before = if gap { Before { link: None, ..segment.after() } } else { segment.after() };
         let mut entered = self.enter(&self.catalog, next, before)?;
-        if !entered.is_in_use(None)? {
+        // Found once, an end without a recorder stays one.
+        let seeks_bytes = self.limit.is_none() && self.clean_end != Some(segment.place());
+        if !(if seeks_bytes { entered.was_in_use()? } else { entered.is_in_use(None)? }) {
             return self.at_end(false).map(|_| false);
         }
         if !done {
             // The next segment is in use: this one must be complete as it stands.
-            if !entered.is_in_use(self.limit)? {
+            if self.limit.is_some() && !entered.is_in_use(self.limit)? {
                 return Ok(false);
             }
             let link = self.at_end(true)?.filter(|_| !gap);
@@ -448,7 +450,7 @@ impl Manager {
             if !self.catalog.all_lost(before + 1..index) {
                 return Err(self.missing(before + 1, index - 1));
             }
-            if self.enter(&self.catalog, index, unknown)?.is_in_use(None)? {
+            if self.enter(&self.catalog, index, unknown)?.was_in_use()? {
                 return Err(segment.corrupt(Reason::Hole, format!("segment {index} is in use")));
             }
             before = index;

@@ -17,9 +17,9 @@ use super::error::Error;
 use super::segment_preloader::{Ahead, SegmentPreloader};
 use crate::format::{
     BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockContext, BlockState, BlockVerdict, EVENT_BYTES, EVENTS_PER_BLOCK, Geometry,
-    GuardContext, Reason, Seal, judge_block, judge_unchained_block, u64_at, xxh64,
+    GuardContext, Reason, SEGMENT_HEADER_BYTES, Seal, judge_block, judge_unchained_block, u64_at, xxh64,
 };
-use crate::segment::{Corruption, Error as SegmentError, FrozenSegment, HotSegment, Pieces};
+use crate::segment::{Corruption, Error as SegmentError, FrozenSegment, HotSegment, Pieces, scan_segment};
 use crate::storage::Directory;
 use crate::telemetry::{Moment, ReaderCount, ReaderTelemetry, ReaderTiming};
 
@@ -441,6 +441,16 @@ impl SegmentReader {
             Some(first) => limit.is_none_or(|limit| first <= limit),
             None => self.is_sealed(),
         })
+    }
+
+    /// Whether it is in use, or was: also by bytes that prove no event. Beside a recorder these may be on their way.
+    pub(super) fn was_in_use(&mut self) -> Result<bool, Error> {
+        if self.is_in_use(None)? {
+            return Ok(true);
+        }
+        let Source::Hot(segment) = &self.source else { return Ok(false) };
+        let scan = scan_segment(&*self.directory, segment, 0)?;
+        Ok(scan.nonzero_end > SEGMENT_HEADER_BYTES)
     }
 
     /// The id of the segment's first event that can be accepted now.

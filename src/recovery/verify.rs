@@ -315,7 +315,8 @@ impl Verification {
             let hot = catalog.hot.contains(&index);
             match SegmentReader::open(&self.directory, &self.telemetry, index, hot, unknown) {
                 Ok(mut segment) => {
-                    if segment.is_in_use(limit)? {
+                    let used = if limit.is_none() { segment.was_in_use()? } else { segment.is_in_use(limit)? };
+                    if used {
                         return Ok(true);
                     }
                 }

@@ -119,7 +119,8 @@ fn an_unsealed_segment_below_an_empty_sealed_one() {
     assert!(fault.is_some_and(|why| why.contains("segment 1")), "the strict reader went on");
     let report = recovery::verify(dir.path()).unwrap();
     assert!(report.fault.is_some_and(|fault| fault.corruption.segment_index == 1), "verification saw nothing");
-    let why = recorder::open(dir.path(), &keep_all(16)).err().expect("opened").to_string();
+    let Err(why) = recorder::open(dir.path(), &keep_all(16)) else { panic!("opened") };
+    let why = why.to_string();
     assert!(why.contains("segment 2") && why.contains("FS.00000001.wal below it is not complete"), "{why}");
     assert_eq!(fingerprint(dir.path()), before, "something was changed");
 
@@ -130,6 +131,43 @@ fn an_unsealed_segment_below_an_empty_sealed_one() {
     manager.shutdown().unwrap();
     drop((writer, manager));
     check_formula(&replay_all(dir.path()), 1, last + 700).unwrap();
+}
+
+/// A byte in a segment that holds no event says that the one below was complete: all judges take an open end below it for damage, and
+/// none a complete one.
+#[test]
+fn a_byte_above_an_open_end() {
+    for (open_events, complete) in [(0, true), (100, false)] {
+        for above in [2, 3] {
+            let what = format!("{open_events} in the open block, a byte in segment {above}");
+            let dir = TempDir::new("byte-above");
+            let mut plans = chain_of(0, &[(16, &[256, 3]), (16, &[256, 256]), (16, &[]), (16, &[])], true, true);
+            plans[1].open_events = open_events;
+            let last = plans[1].next_event_id() - 1;
+            for plan in &mut plans[1..] {
+                plan.closed_ts_ns = 0;
+            }
+            for plan in &plans {
+                let mut bytes = plan.encode();
+                if plan.index == above {
+                    bytes[block_offset(3) + 777] = 1;
+                }
+                write_file(&dir.path().join(format!("FS.{:08}.wal", plan.index)), &bytes);
+            }
+            // An empty one below one in use is no complete one.
+            let sound = complete && above == 2;
+            let before = fingerprint(dir.path());
+            assert_eq!(decode_log(dir.path()).is_ok(), sound, "{what}: decoder");
+            let (events, fault) = replay(dir.path(), 0);
+            check_formula(&events, 1, last).unwrap();
+            assert_eq!(fault.is_none(), sound, "{what}: strict reader: {fault:?}");
+            let fault = recovery::verify(dir.path()).unwrap().fault;
+            assert_eq!(fault.is_none(), sound, "{what}: verification: {fault:?}");
+            assert_eq!(fingerprint(dir.path()), before, "{what}: reading changed the directory");
+            let opened = recorder::open(dir.path(), &keep_all(16));
+            assert_eq!(opened.is_ok(), sound, "{what}: opening: {:?}", opened.err());
+        }
+    }
 }
 
 fn encode_chain(shapes: &[(usize, &[usize])], guards: bool, links: bool) -> Vec<Plan> {

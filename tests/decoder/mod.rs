@@ -335,13 +335,14 @@ fn decode_file(
 /// "No byte of an event of segment N+1 is written to its file before N's last block, partial or not, is finalized and
 /// N is synced": below a segment with events nothing is open or torn. "A sealed segment is in use, also without events."
 fn check_order_of_writes(log: &Log) -> Result<(), String> {
-    let in_use = |segment: &Segment| segment.sealed || !segment.events.is_empty();
+    // What pads the file is no part of the segment.
+    let dirty = |segment: &Segment| {
+        segment.first_dirty_byte.filter(|offset| !segment.sealed && *offset < segment::block_offset(segment.capacity))
+    };
+    let in_use = |segment: &Segment| segment.sealed || !segment.events.is_empty() || dirty(segment).is_some();
     let Some(newest) = log.segments.iter().rposition(in_use) else { return Ok(()) };
     for segment in &log.segments[..newest] {
-        // What pads the file is no part of the segment.
-        let end = segment::block_offset(segment.capacity);
-        let dirty = segment.first_dirty_byte.filter(|offset| !segment.sealed && *offset < end);
-        if let Some(offset) = dirty {
+        if let Some(offset) = dirty(segment) {
             let place = Place { file: &segment.name, block: None, offset };
             return Err(place.fault("byte above the events of an unsealed segment below another", "0", "not 0"));
         }

@@ -71,15 +71,17 @@ fn a_sealed_segment_that_is_written_on_under_a_reader() {
                 }
             }
             let mut running = Some(session(dir.path(), &config, 5_001..=last));
-            if closes {
-                running.take().map(close);
+            if closes && let Some(running) = running.take() {
+                close(running);
             }
             let what = format!("{given} given, then up to {last}, closed: {closes}, {} hot", config.max_segments);
             for reader in &mut readers {
                 reader.gives(given + 1, last, &what);
             }
             assert!(verify(dir.path()).unwrap().fault.is_none(), "{what}");
-            running.map(close);
+            if let Some(running) = running {
+                close(running);
+            }
         }
     }
 }
