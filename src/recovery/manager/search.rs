@@ -42,24 +42,31 @@ impl Manager {
         if let Some(error) = error {
             return Err(error);
         }
-        let Some(place) = place.checked_sub(1) else {
+        let Some(mut place) = place.checked_sub(1) else {
             let first = open(oldest, unknown)?.first_event_id()?;
             if let (Target::Id(event_id), Some(first), 1..) = (target, first, oldest) {
                 return Err(Error::NotFound(format!("event {event_id} is older than the oldest one kept, {first}")));
             }
             return open(oldest, unknown).map(Some);
         };
-        let index = indices[place];
-        let before = match place.checked_sub(1).map(|before| indices[before]) {
-            Some(before) if before + 1 == index => {
-                let before = open(before, unknown)?;
-                if before.is_sealed() { before.after_all() } else { unknown }
+        loop {
+            let index = indices[place];
+            let before = match place.checked_sub(1).map(|before| indices[before]) {
+                Some(before) if before + 1 == index => {
+                    let before = open(before, unknown)?;
+                    if before.is_sealed() { before.after_all() } else { unknown }
+                }
+                _ => unknown,
+            };
+            let mut segment = open(index, before)?;
+            if segment.first_event_id()?.is_some_and(|first| first <= before.last_event_id) {
+                // What stands there does not follow: reading comes to it from before.
+                place -= 1;
+                continue;
             }
-            _ => unknown,
-        };
-        let mut segment = open(index, before)?;
-        segment.go_near(target)?;
-        Ok(Some(segment))
+            segment.go_near(target)?;
+            return Ok(Some(segment));
+        }
     }
 
     /// Above a segment whose retiring was cut short the next one stands. A list that was read while segments were retired may miss it: it
