@@ -21,7 +21,8 @@
  * VERSION
  *   WALREC_VERSION_* describe this header, walrec_version_number() and walrec_version_string() the library that was
  *   loaded. A program built with this header may use a library whose walrec_abi_version() equals
- *   WALREC_ABI_VERSION (the number in the SONAME). Structs that may grow begin with struct_size.
+ *   WALREC_ABI_VERSION (the number in the SONAME) and, while the major version is 0, whose
+ *   walrec_version_number() / 100 equals WALREC_VERSION_NUMBER / 100. Structs that may grow begin with struct_size.
  *
  * SIMPLE USE
  *     walrec_t *log;
