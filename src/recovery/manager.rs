@@ -253,7 +253,10 @@ impl Manager {
                 self.catalog = catalog;
                 self.go_on_in(segment);
                 if self.segment.is_none() {
-                    return self.hold_empty().map(|()| false);
+                    match self.hold_empty() {
+                        Ok(()) => return Ok(false),
+                        Err(error) => self.look_again(error, &mut looks)?,
+                    }
                 }
                 continue;
             };
