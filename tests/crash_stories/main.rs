@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a broken fixture ends the test")]
 
 mod clean_close;
+mod damaged_below;
 mod failed_sync;
 mod freezing;
 mod half_written_block;

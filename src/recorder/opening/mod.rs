@@ -85,6 +85,7 @@ pub fn open_stepped(system: Arc<dyn System>, path: &Path, config: &Config) -> Re
     let forms = forms::settle(directory, &mut catalog, config)?;
     let plan = survey(directory, &catalog, forms, meta, &evidence, config, geometry)?;
     let mut report = OpenReport::new(&catalog);
+    let oldest_hot = catalog.hot.difference(&plan.excluded).next().copied();
     let mut repair = Repair { log: &log, config, geometry, meta, evidence: &evidence, report: &mut report };
     let outcome = repair.run(plan, &catalog)?;
 
@@ -108,7 +109,6 @@ pub fn open_stepped(system: Arc<dyn System>, path: &Path, config: &Config) -> Re
     };
     report.failures.iter().for_each(|&reason| parts.telemetry.count_checksum_failure(reason));
     let shared = Arc::new(Shared::new(parts)?);
-    let oldest_hot = catalog.hot.first().copied();
     let (writer, mut workers) = assemble(&shared, oldest_hot, outcome)?;
     workers.meta.on_close()?;
     report.finish(durable.last_event_id, begin.elapsed());

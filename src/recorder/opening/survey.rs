@@ -1,4 +1,5 @@
-//! The survey: reads everything that is not sealed, and decides what the repair will do. Changes nothing.
+//! The survey: reads everything that is not sealed, and decides what the repair will do. Changes nothing. A salvage reads the sealed
+//! segments too (`whole_log`).
 //!
 //! | what follows the accepted events of a segment | in the last used segment | before it |
 //! |---|---|---|
@@ -11,6 +12,7 @@
 //! "Used" means that events were accepted, that a byte above the header is not zero, or that the segment is sealed. "Far" is more than the flusher ever has
 //! unsynced. A stage that continues the files moves the end of the accepted events up before this table is read.
 
+mod whole_log;
 mod with_stage;
 
 use std::collections::BTreeSet;
@@ -52,6 +54,9 @@ pub(super) fn survey(
         failures,
         use_stage: true,
     };
+    if config.salvage {
+        surveyor.exclude_what_does_not_hold()?;
+    }
     loop {
         match surveyor.run() {
             Ok(Outcome::Plan(mut plan)) => {
@@ -65,9 +70,10 @@ pub(super) fn survey(
                 config.log.log(LogLevel::Warning, &text);
                 surveyor.use_stage = false;
             }
-            Err(Error::Corrupt(corruption)) if config.salvage && surveyor.excluded.insert(corruption.segment_index) => {
-                surveyor.failures.push(corruption.reason);
-                config.log.log(LogLevel::Error, &format!("salvage: {corruption}"));
+            Err(Error::Corrupt(corruption))
+                if config.salvage && !surveyor.excluded.contains(&corruption.segment_index) =>
+            {
+                surveyor.exclude(corruption);
             }
             Err(error) => return Err(error),
         }
