@@ -175,12 +175,22 @@ fn rename_no_replace(from_directory: RawFd, from: &CStr, to_directory: RawFd, to
         i64::from(result)
     });
     match renamed {
-        // A file system without the flag: a link never replaces either.
+        // A file system without the flag. Nobody else takes the name between the look and the rename: these directories belong to one
+        // recorder, which has locked the log's. A link and an unlink, cut short between the two, would leave one file with two names,
+        // which is refused as a backup from then on.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            // SAFETY: all-zero bytes are a valid `stat`.
+            let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+            let flags = libc::AT_SYMLINK_NOFOLLOW;
+            // SAFETY: as above, and `stat` may be written.
+            match call(|| i64::from(unsafe { libc::fstatat(to_directory, to.as_ptr(), &raw mut stat, flags) })) {
+                Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Err(_) => {}
+            }
             // SAFETY: as above.
-            call(|| i64::from(unsafe { libc::linkat(from_directory, from.as_ptr(), to_directory, to.as_ptr(), 0) }))?;
-            // SAFETY: as above.
-            call(|| i64::from(unsafe { libc::unlinkat(from_directory, from.as_ptr(), 0) })).map(drop)
+            let rename = || unsafe { libc::renameat(from_directory, from.as_ptr(), to_directory, to.as_ptr()) };
+            call(|| i64::from(rename())).map(drop)
         }
         other => other.map(drop),
     }
