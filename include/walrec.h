@@ -52,6 +52,8 @@
  * THREADS
  *   append thread      walrec_append, walrec_append_batch, walrec_reserve, walrec_commit, walrec_abort,
  *                      walrec_rotate. The first of these calls after walrec_open makes its caller the append thread.
+ *                      walrec_append, walrec_append_batch, walrec_reserve and walrec_commit look at it now and then,
+ *                      at the latest at each new block; the others at each call.
  *   new append thread  walrec_attach_thread, once the old append thread has stopped calling.
  *   any thread         walrec_sync, walrec_shutdown (once appends stopped), walrec_last_event_id,
  *                      walrec_durable_event_id, walrec_watermarks, walrec_notify_durable, walrec_meta_state,
@@ -62,8 +64,8 @@
  *   the rest           takes no handle: any thread.
  *
  *   Never blocking     walrec_append, walrec_append_batch, walrec_reserve, walrec_commit, walrec_abort: no system
- *                      call, no allocation, no lock. With WALREC_FULL_WAIT they spin, for wait_limit_us at the
- *                      most, when no prepared segment is left.
+ *                      call, no allocation, no lock (but the message of a first FAILED is allocated). With
+ *                      WALREC_FULL_WAIT they spin, for wait_limit_us at the most, when no prepared segment is left.
  *   Blocking on disk   walrec_open, walrec_sync, walrec_shutdown, walrec_close, walrec_reader_*, walrec_verify.
  *
  * DURABILITY
@@ -796,17 +798,17 @@ walrec_status_t walrec_close(struct walrec_t *walrec) WALREC_NOEXCEPT;
  *
  * OK: the event is appended; from here on it survives kill -9 of the process. For power loss see walrec_sync.
  * INVALID (NULL, event_id 0), ORDER (event_id not above the last one), BACKPRESSURE, NOSPACE, CLOSED, FAILED,
- * FORKED, THREAD: nothing was recorded. An open reservation is
- * dropped, also by a refused call.
+ * FORKED, THREAD: nothing was recorded; after FAILED the message tells the first error. An open reservation is
+ * dropped, also by a refused call; not by THREAD.
  *
- * Append thread (checked now and then, not at each call); never blocks; with WALREC_FULL_WAIT it may spin for
- * wait_limit_us.
+ * Append thread; never blocks; with WALREC_FULL_WAIT it may spin for wait_limit_us.
  *
  * Pointers:
  * walrec: a handle from walrec_open; not NULL.
  * event: aligned to 8, not NULL, not kept; guard is ignored.
  */
-walrec_status_t walrec_append(struct walrec_t *walrec, const struct walrec_event_t *event) WALREC_NOEXCEPT;
+walrec_status_t walrec_append(struct walrec_t *walrec,
+                              const struct walrec_event_t *event) WALREC_NOEXCEPT;
 
 /**
  * Appends n events in their order, up to the first that is refused: a prefix is appended, and the status is what
@@ -845,7 +847,7 @@ walrec_status_t walrec_reserve(struct walrec_t *walrec,
  * Appends the event built in the reserved place. OK means what it means for walrec_append.
  *
  * INVALID (nothing is reserved; event_id 0; NULL), ORDER, FAILED, CLOSED, FORKED, THREAD: nothing was
- * recorded, and the reservation is dropped.
+ * recorded, and the reservation is dropped; not by THREAD.
  *
  * Append thread; never blocks.
  *
@@ -856,8 +858,9 @@ walrec_status_t walrec_reserve(struct walrec_t *walrec,
 walrec_status_t walrec_commit(struct walrec_t *walrec) WALREC_NOEXCEPT;
 
 /**
- * Drops the reservation; what was written into it never appears. INVALID (nothing is reserved; NULL), FORKED,
- * THREAD.
+ * Drops the reservation; what was written into it never appears.
+ *
+ * INVALID, or FAILED or CLOSED (nothing is reserved); INVALID (NULL), FORKED, THREAD: nothing happened.
  *
  * Append thread; never blocks.
  *

@@ -248,6 +248,11 @@ impl Manager {
         }
     }
 
+    /// The error that poisoned it. No lock.
+    pub(crate) fn cause(&self) -> &str {
+        self.shared.cause()
+    }
+
     /// What the recorder has measured about itself since it was opened. One call of the system, for the free space.
     ///
     /// # Errors
