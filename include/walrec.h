@@ -161,8 +161,8 @@
 #define WALREC_KEEP_ALL UINT32_MAX
 
 /**
- * walrec_config_t.flags: fail instead of keeping the stage in the log directory when the default place in
- * shared memory has no room.
+ * walrec_config_t.flags: the stage must lie in memory. Fail instead of keeping it in the log directory when the
+ * default place in shared memory has no room, and refuse a stage_dir that is on a disk (INVALID).
  */
 #define WALREC_FLAG_REQUIRE_SHM 1
 

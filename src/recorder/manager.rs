@@ -15,7 +15,7 @@ use super::worker::{MetaCoordinator, SegmentFlusher, SegmentMaintainer, SegmentP
 use crate::format::{MetaPosition, SegmentName, SegmentNameKind};
 use crate::segment::HotSegment;
 use crate::storage::{Doorbell, Place};
-use crate::sync::{Bell, Worker, WorkerThread, try_pin};
+use crate::sync::{Bell, Worker, WorkerThread};
 use crate::telemetry::{Count, Timed, Timing};
 
 /// How long a sync may block.
@@ -96,9 +96,6 @@ impl Manager {
         };
         let shared = &**self.shared;
         let (config, bells) = (&shared.config, &shared.bells);
-        for cpu in [config.cpu_prepare, config.cpu_flush, config.cpu_maintain, config.cpu_meta].into_iter().flatten() {
-            try_pin(cpu).map_err(|error| Error::Invalid(format!("a worker cannot be pinned to CPU {cpu}: {error}")))?;
-        }
         let telemetry = &shared.telemetry;
         let meta = Timed::new(workers.meta, telemetry, Timing::LoopMeta, Timing::SleepMeta);
         let meta = self.spawn(meta, &bells.meta, config.cpu_meta)?;

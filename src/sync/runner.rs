@@ -191,6 +191,12 @@ fn pin_to(cpu: u32) -> io::Result<()> {
     }
 }
 
+/// Processors of this machine, those included that are off now or that this process may not use.
+pub fn processors() -> u64 {
+    // SAFETY: the call has no conditions.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) }).unwrap_or(1)
+}
+
 /// Whether this thread may run on more than one processor; true where the system does not say. The standard library's
 /// available_parallelism also reads the files of cgroups, with 10 KiB of code that nothing else here needs.
 pub fn has_second_processor() -> bool {

@@ -64,6 +64,8 @@ struct LockedLog {
 /// # Errors
 /// [`Error`]; with [`Error::Corrupt`] and [`Error::Newer`] nothing was changed.
 pub fn open(path: &Path, config: &Config) -> Result<(SegmentWriter, Manager), Error> {
+    config.validate()?;
+    config.try_cpus()?;
     let (writer, mut manager) = open_stepped(Arc::new(crate::storage::RealSystem), path, config)?;
     manager.start()?;
     Ok((writer, manager))
@@ -76,6 +78,7 @@ pub fn open(path: &Path, config: &Config) -> Result<(SegmentWriter, Manager), Er
 pub fn open_stepped(system: Arc<dyn System>, path: &Path, config: &Config) -> Result<(SegmentWriter, Manager), Error> {
     let begin = Instant::now();
     let geometry = config.validate()?;
+    stage_place::hold_in_memory(&*system, config)?;
     let log = lock_log(system, path, config)?;
     let directory = &*log.directory;
     let mut catalog = Catalog::read(directory)?;
