@@ -107,12 +107,16 @@ fn stat_of(descriptor: RawFd) -> io::Result<libc::stat> {
     Ok(stat)
 }
 
-fn file_system_type(descriptor: RawFd) -> io::Result<i64> {
+fn file_system_of(descriptor: RawFd) -> io::Result<libc::statfs> {
     // SAFETY: all-zero bytes are a valid `statfs`.
     let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: the descriptor is open and `stat` may be written.
     call(|| i64::from(unsafe { libc::fstatfs(descriptor, &raw mut stat) }))?;
-    Ok(stat.f_type)
+    Ok(stat)
+}
+
+fn file_system_type(descriptor: RawFd) -> io::Result<i64> {
+    Ok(file_system_of(descriptor)?.f_type)
 }
 
 impl System for RealSystem {
@@ -270,11 +274,11 @@ impl Directory for RealDirectory {
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
-        // SAFETY: all-zero bytes are a valid `statvfs`.
-        let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
-        // SAFETY: the descriptor is open and `stat` may be written.
-        call(|| i64::from(unsafe { libc::fstatvfs(self.raw(), &raw mut stat) }))?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        let stat = file_system_of(self.raw())?;
+        // A tmpfs without a limit, and some that cannot tell, have no size.
+        let known = stat.f_blocks > 0;
+        let block_bytes = u64::try_from(stat.f_frsize).unwrap_or(0);
+        Ok(if known { stat.f_bavail.saturating_mul(block_bytes) } else { u64::MAX })
     }
 
     fn try_lock(&self) -> io::Result<bool> {

@@ -14,6 +14,7 @@ mod half_written_block;
 mod holes;
 mod machine;
 mod naive;
+mod no_room;
 mod restored_stage;
 mod stage_identity;
 mod stale_tail;
