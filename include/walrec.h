@@ -736,6 +736,10 @@ walrec_status_t walrec_config_init(struct walrec_config_t *config,
  * Opens the log in dir for recording, recovers what a crash left, and starts the worker threads. When it
  * returns OK, every recovered event is durable. dir is created if it is missing (mode 0700).
  *
+ * Segments that are sealed or compressed are not read, so damage in one is no error here: the strict reader and
+ * walrec_verify find it. WALREC_FLAG_SALVAGE is the way out: then the whole log is read, which takes as long as
+ * walrec_verify, and each segment that would stop the strict reader is set aside.
+ *
  * INVALID (the message names the field and its range), LOCKED, CORRUPT, ABI, IO, NOSPACE, NOMEM, PANIC: *out
  * is NULL, and after LOCKED, CORRUPT and ABI nothing in the log was changed.
  *
@@ -939,14 +943,18 @@ uint64_t walrec_durable_event_id(const struct walrec_t *walrec) WALREC_NOEXCEPT;
  *
  * OK: it is durable, whatever else happened. TIMEOUT: not yet. FAILED: poisoned before it was durable; the
  * message tells the first error. CLOSED: shut down before it was durable. INVALID (NULL; from the append
- * thread also an id above the last appended one, which could never come), FORKED, PANIC.
+ * thread also an id above the last appended one, which could never come), FORKED, PANIC. Before its first call
+ * no thread is the append thread yet: such a wait is one for the events of another, and without a limit it ends
+ * with them alone.
  *
  * Any thread; blocks, unless timeout_ns is 0.
  *
  * Pointers:
  * walrec: a handle from walrec_open; not NULL.
  */
-walrec_status_t walrec_sync(struct walrec_t *walrec, uint64_t event_id, uint64_t timeout_ns) WALREC_NOEXCEPT;
+walrec_status_t walrec_sync(struct walrec_t *walrec,
+                            uint64_t event_id,
+                            uint64_t timeout_ns) WALREC_NOEXCEPT;
 
 /**
  * The two ids above by address, for a loop that looks at them often: valid until walrec_close, and after a fork zeros in the child.

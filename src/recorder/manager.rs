@@ -196,12 +196,17 @@ impl Manager {
                 "the append thread cannot wait for event {target}: the last one is {last}"
             )));
         }
-        shared.want_durable(target);
         let until = match timeout {
-            SyncTimeout::WakeOnly => return Err(Error::TimedOut),
+            SyncTimeout::WakeOnly => {
+                shared.want_durable(target.min(last));
+                return Err(Error::TimedOut);
+            }
             SyncTimeout::Limit(limit) => Instant::now().checked_add(limit),
             SyncTimeout::Forever => None,
         };
+        // For what is not appended yet the wish lasts as long as the wait: one that was given up would have all later events flushed at once.
+        let _ahead = (target > last).then(|| shared.wait_ahead());
+        shared.want_durable(target.min(last));
         shared.wait_durable(until, || verdict().is_some());
         verdict().unwrap_or(Err(Error::TimedOut))
     }

@@ -81,6 +81,8 @@ pub(crate) struct Shared {
     page: CursorPage,
     durable: Watermark,
     notices: Notices,
+    /// Who waits for events that were not appended yet.
+    waiting_ahead: AtomicU32,
     /// The active segment and its slot.
     active: Current,
     /// The append thread looks at it in each block: on a line that is not stored to.
@@ -137,6 +139,7 @@ impl Shared {
             page,
             durable: Watermark::new(parts.durable.last_event_id),
             notices: Notices::default(),
+            waiting_ahead: AtomicU32::new(0),
             active: Current::default(),
             gate: CachePadded::default(),
             cause: OnceLock::new(),
@@ -254,7 +257,7 @@ impl Shared {
         self.notices.ring(if ended { u64::MAX } else { self.durable_event_id() });
     }
 
-    /// Asks the flusher for everything up to `event_id`, now.
+    /// Asks the flusher for everything up to `event_id`, which is appended, now.
     pub(crate) fn want_durable(&self, event_id: u64) {
         self.durable.want(event_id);
         self.bells.flush.ring();
@@ -262,7 +265,14 @@ impl Shared {
 
     /// Whether someone waits for more than is durable.
     pub(crate) fn is_sync_wanted(&self) -> bool {
-        self.durable.is_wanted()
+        self.durable.is_wanted() || self.waiting_ahead.load(Ordering::Acquire) > 0
+    }
+
+    /// Says, while the result lives, that someone waits for events that were not appended yet.
+    pub(crate) fn wait_ahead(&self) -> WaitingAhead<'_> {
+        // Release: partner of the acquire above; the bell that is rung after this wakes the flusher to see it.
+        self.waiting_ahead.fetch_add(1, Ordering::Release);
+        WaitingAhead(&self.waiting_ahead)
     }
 
     /// Events appended by this recorder; the active slot's count is among them, so that nothing is counted twice.
@@ -402,6 +412,15 @@ impl Shared {
                 }
             }
         }
+    }
+}
+
+/// A wait for events that were not appended yet.
+pub(crate) struct WaitingAhead<'a>(&'a AtomicU32);
+
+impl Drop for WaitingAhead<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
     }
 }
 
