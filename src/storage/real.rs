@@ -107,16 +107,21 @@ fn stat_of(descriptor: RawFd) -> io::Result<libc::stat> {
     Ok(stat)
 }
 
+fn stat_at(directory: RawFd, name: &CStr) -> io::Result<libc::stat> {
+    // SAFETY: all-zero bytes are a valid `stat`.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    let flags = libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: the name is a C string that outlives the call, and `stat` may be written.
+    call(|| i64::from(unsafe { libc::fstatat(directory, name.as_ptr(), &raw mut stat, flags) }))?;
+    Ok(stat)
+}
+
 fn file_system_of(descriptor: RawFd) -> io::Result<libc::statfs> {
     // SAFETY: all-zero bytes are a valid `statfs`.
     let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: the descriptor is open and `stat` may be written.
     call(|| i64::from(unsafe { libc::fstatfs(descriptor, &raw mut stat) }))?;
     Ok(stat)
-}
-
-fn file_system_type(descriptor: RawFd) -> io::Result<i64> {
-    Ok(file_system_of(descriptor)?.f_type)
 }
 
 impl System for RealSystem {
@@ -183,11 +188,7 @@ fn rename_no_replace(from_directory: RawFd, from: &CStr, to_directory: RawFd, to
         // recorder, which has locked the log's. A link and an unlink, cut short between the two, would leave one file with two names,
         // which is refused as a backup from then on.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            // SAFETY: all-zero bytes are a valid `stat`.
-            let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-            let flags = libc::AT_SYMLINK_NOFOLLOW;
-            // SAFETY: as above, and `stat` may be written.
-            match call(|| i64::from(unsafe { libc::fstatat(to_directory, to.as_ptr(), &raw mut stat, flags) })) {
+            match stat_at(to_directory, to) {
                 Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 Err(_) => {}
@@ -269,7 +270,7 @@ impl Directory for RealDirectory {
             mode: stat.st_mode & 0o7777,
             owned: stat.st_uid == user,
             foreign: stat.st_uid != user && stat.st_uid != SUPERUSER,
-            in_memory: file_system_type(self.raw())? == libc::TMPFS_MAGIC,
+            in_memory: file_system_of(self.raw())?.f_type == libc::TMPFS_MAGIC,
         })
     }
 
@@ -314,11 +315,7 @@ impl Directory for RealDirectory {
 
     fn is_open_to_others(&self, name: &str) -> io::Result<bool> {
         let name = c_name(name)?;
-        // SAFETY: all-zero bytes are a valid `stat`.
-        let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-        let flags = libc::AT_SYMLINK_NOFOLLOW;
-        // SAFETY: the name is a C string that outlives the call, and `stat` may be written.
-        call(|| i64::from(unsafe { libc::fstatat(self.raw(), name.as_ptr(), &raw mut stat, flags) }))?;
+        let stat = stat_at(self.raw(), &name)?;
         // SAFETY: the call has no conditions.
         let user = unsafe { libc::geteuid() };
         let trusted = [user, SUPERUSER, stat_of(self.raw())?.st_uid];
@@ -480,7 +477,7 @@ impl File for RealFile {
 impl RealFile {
     /// `true` on a file system that copies on write. Only helps, and only while the file is empty: a refusal is no error.
     fn forbid_copy_on_write(&self) -> io::Result<bool> {
-        let copies = file_system_type(self.raw())? == libc::BTRFS_SUPER_MAGIC;
+        let copies = file_system_of(self.raw())?.f_type == libc::BTRFS_SUPER_MAGIC;
         if copies {
             let flags = FS_NOCOW_FL;
             // SAFETY: the request reads one long.

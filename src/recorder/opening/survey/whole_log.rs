@@ -63,7 +63,9 @@ impl Surveyor<'_> {
             }
             match self.hold(index, end) {
                 Ok(Held::Sealed { events, .. }) if events > 0 && unfinished.is_some() => {
-                    unfinished.into_iter().for_each(|corruption| self.exclude(corruption));
+                    if let Some(corruption) = unfinished {
+                        self.exclude(corruption);
+                    }
                     return Ok(false);
                 }
                 Ok(Held::Sealed { end: after, .. } | Held::Complete(after)) => {
