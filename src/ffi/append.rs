@@ -309,13 +309,12 @@ pub unsafe extern "C" fn walrec_cursor(
 }
 
 /// The refusal of a cold call.
+#[cold]
+#[inline(never)]
 fn cold_refusal(name: &str, walrec: &walrec_t, error: AppendError) -> Refusal {
     let (status, text) = of_append_error(error);
-    let failed = error == AppendError::Failed;
-    Refusal::new(
-        status,
-        if failed { [name, FAILED, walrec.manager.cause()].concat() } else { format!("{name}: {text}") },
-    )
+    let parts = if error == AppendError::Failed { [FAILED, walrec.manager.cause()] } else { [": ", text] };
+    Refusal::new(status, [name, parts[0], parts[1]].concat())
 }
 
 /// Closes the active segment early: the next event goes into a new one. Nothing happens while the active

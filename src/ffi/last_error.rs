@@ -83,7 +83,7 @@ pub(super) fn record_static(status: walrec_status_t, text: &'static str) -> walr
 fn with_latest<R>(use_text: impl FnOnce(&str) -> R) -> R {
     match LATEST.try_with(Cell::get) {
         Ok(Latest::Static(text)) => use_text(text),
-        Ok(Latest::Hot(function, text)) => use_text(&format!("{function}: {text}")),
+        Ok(Latest::Hot(function, text)) => use_text(&[function, ": ", text].concat()),
         Ok(Latest::Cold) => {
             let mut use_text = Some(use_text);
             let done = COLD.try_with(|cold| {

@@ -64,7 +64,6 @@ struct LockedLog {
 /// # Errors
 /// [`Error`]; with [`Error::Corrupt`] and [`Error::Newer`] nothing was changed.
 pub fn open(path: &Path, config: &Config) -> Result<(SegmentWriter, Manager), Error> {
-    config.validate()?;
     config.try_cpus()?;
     let (writer, mut manager) = open_stepped(Arc::new(crate::storage::RealSystem), path, config)?;
     manager.start()?;

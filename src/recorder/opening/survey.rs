@@ -20,7 +20,9 @@ use std::collections::BTreeSet;
 use super::forms::Forms;
 use super::plan::{Plan, Surveyed, Torn};
 use super::stage_evidence::StageEvidence;
-use crate::format::{EVENTS_PER_BLOCK, Geometry, MetaPosition, Reason, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::format::{
+    EVENTS_PER_BLOCK, Geometry, MetaPosition, Reason, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName, SegmentNameKind,
+};
 use crate::recorder::config::{Config, LogLevel};
 use crate::recorder::error::Error;
 use crate::segment::{Catalog, Corruption, EndBlock, FrozenSegment, HotSegment, SegmentScan, scan_segment};
@@ -152,9 +154,14 @@ impl Surveyor<'_> {
     }
 
     fn corrupt(&self, index: u32, offset: u64, reason: Reason, detail: String) -> Error {
-        let name = crate::format::SegmentName::new(index, crate::format::SegmentNameKind::Hot).to_string();
-        let path = self.directory.path().join(name);
-        Error::Corrupt(Box::new(Corruption { path, segment_index: index, block: None, offset, reason, detail }))
+        Error::Corrupt(self.corruption(index, offset, reason, detail))
+    }
+
+    fn corruption(&self, segment_index: u32, offset: u64, reason: Reason, detail: String) -> Box<Corruption> {
+        let frozen = self.catalog.frozen.contains(&segment_index) && !self.catalog.hot.contains(&segment_index);
+        let kind = if frozen { SegmentNameKind::Frozen } else { SegmentNameKind::Hot };
+        let path = self.directory.path().join(SegmentName::new(segment_index, kind).to_string());
+        Box::new(Corruption { path, segment_index, block: None, offset, reason, detail })
     }
 
     fn look_for_gaps(&self, plan: &mut Plan) -> Result<(), Error> {

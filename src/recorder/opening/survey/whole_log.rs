@@ -10,14 +10,11 @@
 //! One that is not sealed is only judged when a sealed one with events above it holds: before that the survey judges it, with the stage.
 
 use super::Surveyor;
-use crate::format::{BLOCK_BYTES, FLAG_LINK, Reason, SEGMENT_HEADER_BYTES, Seal, u16_at, u64_at};
+use crate::format::{Reason, SEGMENT_HEADER_BYTES};
 use crate::recorder::config::LogLevel;
 use crate::recorder::error::Error;
 use crate::recorder::opening::forms::damage;
-use crate::segment::{
-    BlockReader, Corruption, FrozenSegment, HotSegment, SegmentScan, scan_segment, verify_frozen, verify_hot,
-};
-use crate::storage::Place;
+use crate::segment::{Corruption, FrozenSegment, HotSegment, scan_segment, verify_opened, verify_sealed};
 
 /// What the segments so far end with.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,6 +45,8 @@ enum Held {
 
 impl Surveyor<'_> {
     /// Excludes all segments that would stop the strict reader below the last sealed one.
+    #[cold]
+    #[inline(never)]
     pub(super) fn exclude_what_does_not_hold(&mut self) -> Result<(), Error> {
         while !self.walk_whole_log()? {}
         Ok(())
@@ -88,62 +87,48 @@ impl Surveyor<'_> {
     }
 
     fn hold(&self, index: u32, end: End) -> Result<Held, Error> {
-        let mut block = [0; BLOCK_BYTES];
-        let (seal, path) = if self.catalog.hot.contains(&index) {
+        let (verified, seal) = if self.catalog.hot.contains(&index) {
             let segment = HotSegment::open(self.directory, index)?;
             let Some(seal) = segment.header.seal else { return self.hold_unsealed(&segment, end) };
-            verify_hot(self.directory, index).or_else(|wrong| Err(Error::Corrupt(damage(wrong)?)))?;
-            let path = self.directory.path().join(segment.name.to_string());
-            if seal.block_count > 0 {
-                let mut blocks = BlockReader::new(&*segment.file, segment.geometry);
-                block = *blocks.block(0).at("read", &path, "")?;
-            }
-            (seal, path)
+            (verify_sealed(self.directory, &segment), seal)
         } else {
-            verify_frozen(self.directory, index).or_else(|wrong| Err(Error::Corrupt(damage(wrong)?)))?;
             let mut segment = FrozenSegment::open(self.directory, index)?;
-            if segment.seal().block_count > 0 {
-                segment.next_block(&mut block)?;
-            }
-            (*segment.seal(), segment.corruption(0, Reason::None).path)
+            (verify_opened(&mut segment), *segment.seal())
         };
-        let link = (u16_at(&block, 46) & FLAG_LINK != 0).then(|| u64_at(&block, 48));
-        let corrupt = |reason, detail| {
-            let offset = SEGMENT_HEADER_BYTES as u64;
-            Error::Corrupt(Box::new(Corruption { path, segment_index: index, block: Some(0), offset, reason, detail }))
+        let link = match verified {
+            Ok(link) => link,
+            Err(wrong) => return Err(Error::Corrupt(damage(wrong)?)),
         };
-        let Seal { first_event_id, last_event_id, last_chained_checksum, event_count, .. } = seal;
-        if event_count > 0 && first_event_id <= end.last_event_id {
-            let detail = format!("event {first_event_id} after {}", end.last_event_id);
-            return Err(corrupt(Reason::IdOrder, detail));
+        let wrong = if seal.event_count > 0 && seal.first_event_id <= end.last_event_id {
+            Some((Reason::IdOrder, format!("event {} after {}", seal.first_event_id, end.last_event_id)))
+        } else {
+            wrong_link(index, link, end)
+        };
+        if let Some((reason, detail)) = wrong {
+            return Err(self.corrupt(index, SEGMENT_HEADER_BYTES as u64, reason, detail));
         }
-        if let Some(detail) = wrong_link(index, link, end) {
-            return Err(corrupt(Reason::Link, detail));
-        }
-        Ok(Held::Sealed { end: end.after(index, last_event_id, last_chained_checksum), events: event_count })
+        let after = end.after(index, seal.last_event_id, seal.last_chained_checksum);
+        Ok(Held::Sealed { end: after, events: seal.event_count })
     }
 
     fn hold_unsealed(&self, segment: &HotSegment, end: End) -> Result<Held, Error> {
         let index = segment.name.index;
         let scan = scan_segment(self.directory, segment, end.last_event_id)?;
-        let SegmentScan { last_event_id, end_chain, link, .. } = scan;
-        let wrong = match wrong_link(index, link, end) {
-            Some(detail) => Some((Reason::Link, detail)),
-            None if !scan.is_complete() => {
-                Some((Reason::Hole, format!("not complete below a sealed segment: {}", scan.reason.text())))
+        let wrong = wrong_link(index, scan.link, end).or_else(|| {
+            let why = || format!("not complete below a sealed segment: {}", scan.reason.text());
+            (!scan.is_complete()).then(|| (Reason::Hole, why()))
+        });
+        Ok(match wrong {
+            None => Held::Complete(end.after(index, scan.last_event_id, scan.end_chain)),
+            Some((reason, detail)) => {
+                Held::Unfinished(self.corruption(index, scan.end_offset() as u64, reason, detail))
             }
-            None => None,
-        };
-        let Some((reason, detail)) = wrong else {
-            return Ok(Held::Complete(end.after(index, last_event_id, end_chain)));
-        };
-        let corruption = segment.corruption(self.directory, None, scan.end_offset() as u64, reason);
-        Ok(Held::Unfinished(Box::new(Corruption { detail, ..corruption })))
+        })
     }
 }
 
 /// What is wrong with the link of a segment's first block.
-fn wrong_link(index: u32, link: Option<u64>, end: End) -> Option<String> {
+fn wrong_link(index: u32, link: Option<u64>, end: End) -> Option<(Reason, String)> {
     let link = link.filter(|_| end.index.and_then(|before| before.checked_add(1)) == Some(index))?;
-    (link != end.link).then(|| format!("expected {:016x}, found {link:016x}", end.link))
+    (link != end.link).then(|| (Reason::Link, format!("expected {:016x}, found {link:016x}", end.link)))
 }
