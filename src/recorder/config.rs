@@ -99,7 +99,7 @@ pub struct Config {
     pub require_shm: bool,
     /// Segments are not compressed; beyond the sum of both limits they are deleted as they are.
     pub no_compress: bool,
-    /// Opening sets damaged segments aside instead of refusing.
+    /// Opening reads the whole log, and sets damaged segments aside instead of refusing.
     pub salvage: bool,
 }
 

@@ -154,14 +154,14 @@ impl Surveyor<'_> {
     }
 
     fn corrupt(&self, index: u32, offset: u64, reason: Reason, detail: String) -> Error {
-        Error::Corrupt(self.corruption(index, offset, reason, detail))
+        Error::Corrupt(Box::new(self.corruption(index, offset, reason, detail)))
     }
 
-    fn corruption(&self, segment_index: u32, offset: u64, reason: Reason, detail: String) -> Box<Corruption> {
+    fn corruption(&self, segment_index: u32, offset: u64, reason: Reason, detail: String) -> Corruption {
         let frozen = self.catalog.frozen.contains(&segment_index) && !self.catalog.hot.contains(&segment_index);
         let kind = if frozen { SegmentNameKind::Frozen } else { SegmentNameKind::Hot };
         let path = self.directory.path().join(SegmentName::new(segment_index, kind).to_string());
-        Box::new(Corruption { path, segment_index, block: None, offset, reason, detail })
+        Corruption { path, segment_index, block: None, offset, reason, detail }
     }
 
     fn look_for_gaps(&self, plan: &mut Plan) -> Result<(), Error> {

@@ -121,7 +121,7 @@ impl Surveyor<'_> {
         Ok(match wrong {
             None => Held::Complete(end.after(index, scan.last_event_id, scan.end_chain)),
             Some((reason, detail)) => {
-                Held::Unfinished(self.corruption(index, scan.end_offset() as u64, reason, detail))
+                Held::Unfinished(Box::new(self.corruption(index, scan.end_offset() as u64, reason, detail)))
             }
         })
     }
