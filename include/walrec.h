@@ -53,6 +53,8 @@
  * THREADS
  *   append thread      walrec_append, walrec_append_batch, walrec_reserve, walrec_commit, walrec_abort,
  *                      walrec_rotate. The first of these calls after walrec_open makes its caller the append thread.
+ *                      walrec_append, walrec_append_batch, walrec_reserve and walrec_commit look at it now and then,
+ *                      at the latest at each new block; the others at each call.
  *   new append thread  walrec_attach_thread, once the old append thread has stopped calling.
  *   any thread         walrec_sync, walrec_shutdown (once appends stopped), walrec_last_event_id,
  *                      walrec_durable_event_id, walrec_watermarks, walrec_notify_durable, walrec_meta_state,
@@ -63,8 +65,8 @@
  *   the rest           takes no handle: any thread.
  *
  *   Never blocking     walrec_append, walrec_append_batch, walrec_reserve, walrec_commit, walrec_abort: no system
- *                      call, no allocation, no lock. With WALREC_FULL_WAIT they spin, for wait_limit_us at the
- *                      most, when no prepared segment is left.
+ *                      call, no allocation, no lock (but the message of a first FAILED is allocated). With
+ *                      WALREC_FULL_WAIT they spin, for wait_limit_us at the most, when no prepared segment is left.
  *   Blocking on disk   walrec_open, walrec_sync, walrec_shutdown, walrec_close, walrec_reader_*, walrec_verify.
  *
  * DURABILITY
@@ -160,8 +162,8 @@
 #define WALREC_KEEP_ALL UINT32_MAX
 
 /**
- * walrec_config_t.flags: fail instead of keeping the stage in the log directory when the default place in
- * shared memory has no room.
+ * walrec_config_t.flags: the stage must lie in memory. Fail instead of keeping it in the log directory when the
+ * default place in shared memory has no room, and refuse a stage_dir that is on a disk (INVALID).
  */
 #define WALREC_FLAG_REQUIRE_SHM 1
 
@@ -735,6 +737,10 @@ walrec_status_t walrec_config_init(struct walrec_config_t *config,
  * Opens the log in dir for recording, recovers what a crash left, and starts the worker threads. When it
  * returns OK, every recovered event is durable. dir is created if it is missing (mode 0700).
  *
+ * Segments that are sealed or compressed are not read, so damage in one is no error here: the strict reader and
+ * walrec_verify find it. WALREC_FLAG_SALVAGE is the way out: then the whole log is read, which takes as long as
+ * walrec_verify, and each segment that would stop the strict reader is set aside.
+ *
  * INVALID (the message names the field and its range), LOCKED, CORRUPT, ABI, IO, NOSPACE, NOMEM, PANIC: *out
  * is NULL, and after LOCKED, CORRUPT and ABI nothing in the log was changed.
  *
@@ -797,17 +803,17 @@ walrec_status_t walrec_close(struct walrec_t *walrec) WALREC_NOEXCEPT;
  *
  * OK: the event is appended; from here on it survives kill -9 of the process. For power loss see walrec_sync.
  * INVALID (NULL, event_id 0), ORDER (event_id not above the last one), BACKPRESSURE, NOSPACE, CLOSED, FAILED,
- * FORKED, THREAD: nothing was recorded. An open reservation is
- * dropped, also by a refused call.
+ * FORKED, THREAD: nothing was recorded; after FAILED the message tells the first error. An open reservation is
+ * dropped, also by a refused call; not by THREAD.
  *
- * Append thread (checked now and then, not at each call); never blocks; with WALREC_FULL_WAIT it may spin for
- * wait_limit_us.
+ * Append thread; never blocks; with WALREC_FULL_WAIT it may spin for wait_limit_us.
  *
  * Pointers:
  * walrec: a handle from walrec_open; not NULL.
  * event: aligned to 8, not NULL, not kept; guard is ignored.
  */
-walrec_status_t walrec_append(struct walrec_t *walrec, const struct walrec_event_t *event) WALREC_NOEXCEPT;
+walrec_status_t walrec_append(struct walrec_t *walrec,
+                              const struct walrec_event_t *event) WALREC_NOEXCEPT;
 
 /**
  * Appends n events in their order, up to the first that is refused: a prefix is appended, and the status is what
@@ -846,7 +852,7 @@ walrec_status_t walrec_reserve(struct walrec_t *walrec,
  * Appends the event built in the reserved place. OK means what it means for walrec_append.
  *
  * INVALID (nothing is reserved; event_id 0; NULL), ORDER, FAILED, CLOSED, FORKED, THREAD: nothing was
- * recorded, and the reservation is dropped.
+ * recorded, and the reservation is dropped; not by THREAD.
  *
  * Append thread; never blocks.
  *
@@ -857,8 +863,9 @@ walrec_status_t walrec_reserve(struct walrec_t *walrec,
 walrec_status_t walrec_commit(struct walrec_t *walrec) WALREC_NOEXCEPT;
 
 /**
- * Drops the reservation; what was written into it never appears. INVALID (nothing is reserved; NULL), FORKED,
- * THREAD.
+ * Drops the reservation; what was written into it never appears.
+ *
+ * INVALID, or FAILED or CLOSED (nothing is reserved); INVALID (NULL), FORKED, THREAD: nothing happened.
  *
  * Append thread; never blocks.
  *
@@ -937,14 +944,18 @@ uint64_t walrec_durable_event_id(const struct walrec_t *walrec) WALREC_NOEXCEPT;
  *
  * OK: it is durable, whatever else happened. TIMEOUT: not yet. FAILED: poisoned before it was durable; the
  * message tells the first error. CLOSED: shut down before it was durable. INVALID (NULL; from the append
- * thread also an id above the last appended one, which could never come), FORKED, PANIC.
+ * thread also an id above the last appended one, which could never come), FORKED, PANIC. Before its first call
+ * no thread is the append thread yet: such a wait is one for the events of another, and without a limit it ends
+ * with them alone.
  *
  * Any thread; blocks, unless timeout_ns is 0.
  *
  * Pointers:
  * walrec: a handle from walrec_open; not NULL.
  */
-walrec_status_t walrec_sync(struct walrec_t *walrec, uint64_t event_id, uint64_t timeout_ns) WALREC_NOEXCEPT;
+walrec_status_t walrec_sync(struct walrec_t *walrec,
+                            uint64_t event_id,
+                            uint64_t timeout_ns) WALREC_NOEXCEPT;
 
 /**
  * The two ids above by address, for a loop that looks at them often: valid until walrec_close, and after a fork zeros in the child.

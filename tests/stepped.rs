@@ -64,3 +64,41 @@ fn a_life_of_a_log() {
     let events = read_whole(&machine, LOG, "a life");
     assert_eq!(hold(&events, |_| PRICE, "a life"), LAST);
 }
+
+/// Whoever has given up waiting for an event that was not there is not waited on any more: later events are flushed when their interval
+/// is over, not at once.
+#[test]
+#[cfg(not(miri))]
+fn a_wish_ends_with_its_wait() {
+    use std::time::Duration;
+    use walrec::recorder::{Error, SyncTimeout};
+
+    let machine = SimulatedSystem::new(machine::first_seed());
+    let config = Config { flush_interval_us: 1_000_000, ..config() };
+    let mut recorder = Recorder::open_as(&machine, LOG, &config).unwrap();
+    recorder.append(1..=1, PRICE);
+    let flush = |recorder: &Recorder| recorder.manager.step(WorkerKind::Flusher).unwrap();
+    let sync = |recorder: &Recorder, event_id, timeout| {
+        let manager = &recorder.manager;
+        let found = std::thread::scope(|scope| scope.spawn(|| manager.sync(event_id, timeout)).join().unwrap());
+        assert!(matches!(found, Err(Error::TimedOut)), "{found:?}");
+    };
+    let mut put_off = 0;
+    for id in 2..=30 {
+        sync(
+            &recorder,
+            1_000_000,
+            if id % 2 == 0 { SyncTimeout::WakeOnly } else { SyncTimeout::Limit(Duration::from_micros(100)) },
+        );
+        // What was appended when it was wished for is flushed at once.
+        while flush(&recorder) > 0 {}
+        assert_eq!(recorder.manager.durable_event_id(), id - 1);
+        recorder.append(id..=id, PRICE);
+        // A machine that stood still for the second of the interval is the one reason to flush by now.
+        put_off += u32::from(flush(&recorder) == 0);
+        sync(&recorder, id, SyncTimeout::WakeOnly);
+        assert!(flush(&recorder) > 0, "event {id} is wanted");
+    }
+    assert!(put_off > 0, "every event is flushed at once");
+    recorder.close();
+}

@@ -6,7 +6,7 @@
 
 use core::ptr;
 
-use super::last_error::{Refusal, record_static};
+use super::last_error::{Refusal, record_hot, record_parts, record_static};
 use super::recorder::{walrec_t, with_recorder};
 use super::status::{WALREC_E_ABI, WALREC_E_INVALID, WALREC_OK, of_append_error, walrec_status_t};
 use super::types::walrec_event_t;
@@ -44,20 +44,38 @@ unsafe fn writer<'a>(walrec: *mut walrec_t) -> &'a mut SegmentWriter {
 }
 
 /// Status of a hot call's outcome.
+///
+/// # Safety
+/// `walrec` is a live handle.
 #[inline]
-fn status_of(outcome: Result<(), AppendError>) -> walrec_status_t {
+unsafe fn status_of(
+    function: &'static str,
+    walrec: *mut walrec_t,
+    outcome: Result<(), AppendError>,
+) -> walrec_status_t {
     match outcome {
         Ok(()) => WALREC_OK,
-        Err(error) => refused(error),
+        // SAFETY: by the caller.
+        Err(error) => unsafe { refused(function, walrec, error) },
     }
 }
 
+/// # Safety
+/// As `status_of`.
 #[cold]
 #[inline(never)]
-fn refused(error: AppendError) -> walrec_status_t {
+unsafe fn refused(function: &'static str, walrec: *mut walrec_t, error: AppendError) -> walrec_status_t {
     let (status, text) = of_append_error(error);
-    record_static(status, text)
+    if error != AppendError::Failed {
+        return record_hot(status, function, text);
+    }
+    // SAFETY: live; the manager is everybody's.
+    let cause = unsafe { &(*walrec).manager }.cause();
+    record_parts(status, &[function, FAILED, cause])
 }
+
+/// Between the function's name and the first error of the recorder's life.
+const FAILED: &str = ": the recorder has failed: ";
 
 #[cold]
 #[inline(never)]
@@ -69,11 +87,10 @@ fn null(text: &'static str) -> walrec_status_t {
 ///
 /// OK: the event is appended; from here on it survives kill -9 of the process. For power loss see walrec_sync.
 /// INVALID (NULL, event_id 0), ORDER (event_id not above the last one), BACKPRESSURE, NOSPACE, CLOSED, FAILED,
-/// FORKED, THREAD: nothing was recorded. An open reservation is
-/// dropped, also by a refused call.
+/// FORKED, THREAD: nothing was recorded; after FAILED the message tells the first error. An open reservation is
+/// dropped, also by a refused call; not by THREAD.
 ///
-/// Append thread (checked now and then, not at each call); never blocks; with WALREC_FULL_WAIT it may spin for
-/// wait_limit_us.
+/// Append thread; never blocks; with WALREC_FULL_WAIT it may spin for wait_limit_us.
 ///
 /// # Safety
 /// walrec: a handle from walrec_open; not NULL.
@@ -96,10 +113,14 @@ pub unsafe extern "C" fn walrec_append(walrec: *mut walrec_t, event: *const walr
 #[inline(never)]
 unsafe extern "C" fn append_slowly(walrec: *mut walrec_t, event: *const walrec_event_t) -> walrec_status_t {
     if walrec.is_null() || event.is_null() {
+        if !walrec.is_null() {
+            // SAFETY: as in walrec_append. A refused call drops the reservation too.
+            let _ = unsafe { writer(walrec) }.abort();
+        }
         return null(if walrec.is_null() { "walrec_append: walrec is NULL" } else { "walrec_append: event is NULL" });
     }
     // SAFETY: as in walrec_append.
-    unsafe { status_of(writer(walrec).append_slowly(&*event.cast())) }
+    unsafe { status_of("walrec_append", walrec, writer(walrec).append_slowly(&*event.cast())) }
 }
 
 /// Appends n events in their order, up to the first that is refused: a prefix is appended, and the status is what
@@ -143,7 +164,8 @@ pub unsafe extern "C" fn walrec_append_batch(
     // SAFETY: live handle and append thread by contract.
     let (count, outcome) = unsafe { writer(walrec) }.append_batch(events);
     give_done(count);
-    status_of(outcome)
+    // SAFETY: as above.
+    unsafe { status_of("walrec_append_batch", walrec, outcome) }
 }
 
 /// Gives the place of the next event, to build it there: the fastest way. Fill bytes 0 to 59 (every field but
@@ -189,7 +211,8 @@ unsafe extern "C" fn reserve_slowly(walrec: *mut walrec_t, slot: *mut *mut walre
         // SAFETY: live handle and append thread by contract.
         match unsafe { writer(walrec) }.reserve_slowly() {
             Ok(event) => (event.as_ptr().cast(), WALREC_OK),
-            Err(error) => (ptr::null_mut(), refused(error)),
+            // SAFETY: as above.
+            Err(error) => (ptr::null_mut(), unsafe { refused("walrec_reserve", walrec, error) }),
         }
     };
     // SAFETY: not NULL, and writable by contract.
@@ -200,7 +223,7 @@ unsafe extern "C" fn reserve_slowly(walrec: *mut walrec_t, slot: *mut *mut walre
 /// Appends the event built in the reserved place. OK means what it means for walrec_append.
 ///
 /// INVALID (nothing is reserved; event_id 0; NULL), ORDER, FAILED, CLOSED, FORKED, THREAD: nothing was
-/// recorded, and the reservation is dropped.
+/// recorded, and the reservation is dropped; not by THREAD.
 ///
 /// Append thread; never blocks.
 ///
@@ -224,11 +247,12 @@ unsafe extern "C" fn commit_slowly(walrec: *mut walrec_t) -> walrec_status_t {
         return null("walrec_commit: walrec is NULL");
     }
     // SAFETY: live handle and append thread by contract.
-    status_of(unsafe { writer(walrec) }.commit_slowly())
+    unsafe { status_of("walrec_commit", walrec, writer(walrec).commit_slowly()) }
 }
 
-/// Drops the reservation; what was written into it never appears. INVALID (nothing is reserved; NULL), FORKED,
-/// THREAD.
+/// Drops the reservation; what was written into it never appears.
+///
+/// INVALID, or FAILED or CLOSED (nothing is reserved); INVALID (NULL), FORKED, THREAD: nothing happened.
 ///
 /// Append thread; never blocks.
 ///
@@ -241,7 +265,7 @@ pub unsafe extern "C" fn walrec_abort(walrec: *mut walrec_t) -> walrec_status_t 
         return null("walrec_abort: walrec is NULL");
     }
     // SAFETY: live handle and append thread by contract.
-    status_of(unsafe { writer(walrec) }.abort())
+    unsafe { status_of("walrec_abort", walrec, writer(walrec).abort()) }
 }
 
 /// Where the append thread stands: what the functions of walrec_inline.h work on.
@@ -285,9 +309,12 @@ pub unsafe extern "C" fn walrec_cursor(
 }
 
 /// The refusal of a cold call.
-fn cold_refusal(name: &str, error: AppendError) -> Refusal {
+#[cold]
+#[inline(never)]
+fn cold_refusal(name: &str, walrec: &walrec_t, error: AppendError) -> Refusal {
     let (status, text) = of_append_error(error);
-    Refusal::new(status, format!("{name}: {text}"))
+    let parts = if error == AppendError::Failed { [FAILED, walrec.manager.cause()] } else { [": ", text] };
+    Refusal::new(status, [name, parts[0], parts[1]].concat())
 }
 
 /// Closes the active segment early: the next event goes into a new one. Nothing happens while the active
@@ -304,8 +331,8 @@ pub unsafe extern "C" fn walrec_rotate(walrec: *mut walrec_t) -> walrec_status_t
     const NAME: &str = "walrec_rotate";
     // SAFETY: by contract walrec is NULL or a live handle, and the caller is its append thread.
     unsafe {
-        with_recorder(NAME, walrec, |_| {
-            writer(walrec).rotate().map(|()| WALREC_OK).map_err(|error| cold_refusal(NAME, error))
+        with_recorder(NAME, walrec, |shared| {
+            writer(walrec).rotate().map(|()| WALREC_OK).map_err(|error| cold_refusal(NAME, shared, error))
         })
     }
 }
@@ -324,8 +351,8 @@ pub unsafe extern "C" fn walrec_attach_thread(walrec: *mut walrec_t) -> walrec_s
     const NAME: &str = "walrec_attach_thread";
     // SAFETY: by contract walrec is NULL or a live handle, and no other thread is in an append function.
     unsafe {
-        with_recorder(NAME, walrec, |_| {
-            writer(walrec).attach_thread().map(|()| WALREC_OK).map_err(|error| cold_refusal(NAME, error))
+        with_recorder(NAME, walrec, |shared| {
+            writer(walrec).attach_thread().map(|()| WALREC_OK).map_err(|error| cold_refusal(NAME, shared, error))
         })
     }
 }

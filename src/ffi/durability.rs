@@ -40,7 +40,9 @@ pub unsafe extern "C" fn walrec_durable_event_id(walrec: *const walrec_t) -> u64
 ///
 /// OK: it is durable, whatever else happened. TIMEOUT: not yet. FAILED: poisoned before it was durable; the
 /// message tells the first error. CLOSED: shut down before it was durable. INVALID (NULL; from the append
-/// thread also an id above the last appended one, which could never come), FORKED, PANIC.
+/// thread also an id above the last appended one, which could never come), FORKED, PANIC. Before its first call
+/// no thread is the append thread yet: such a wait is one for the events of another, and without a limit it ends
+/// with them alone.
 ///
 /// Any thread; blocks, unless timeout_ns is 0.
 ///

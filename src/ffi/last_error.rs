@@ -1,7 +1,8 @@
 //! The calling thread's last error message.
 //!
-//! Two places, so that the hot functions never allocate: [`LATEST`] holds a static text and needs no
-//! destructor; a cold function's text is built in [`COLD`]. The latest of the two is what the caller gets.
+//! Two places, so that the hot functions do not allocate: [`LATEST`] holds static texts and needs no
+//! destructor; a cold function's text is built in [`COLD`], and so is what a hot one says of a recorder that
+//! has failed. The latest of the two is what the caller gets.
 
 use core::ffi::c_char;
 use std::cell::{Cell, RefCell};
@@ -12,6 +13,8 @@ use super::status::walrec_status_t;
 enum Latest {
     /// A text that is static, also the empty one before the first failure.
     Static(&'static str),
+    /// Of this hot function, put together when it is asked for.
+    Hot(&'static str, &'static str),
     /// The text in [`COLD`].
     Cold,
 }
@@ -36,18 +39,38 @@ impl Refusal {
     /// Makes this the thread's last error.
     pub(super) fn record(self) -> walrec_status_t {
         let Self { status, text } = self;
-        // Both cells may be gone while the thread ends; then nobody can ask for the text either.
-        let kept = COLD.try_with(|cold| match cold.try_borrow_mut() {
-            Ok(mut cold) => {
-                *cold = text;
-                Latest::Cold
-            }
-            Err(_) => Latest::Static("the message could not be kept"),
-        });
-        let latest = kept.unwrap_or(Latest::Static("the thread is ending"));
-        let _ = LATEST.try_with(|cell| cell.set(latest));
+        keep(|cold| *cold = text);
         status
     }
+}
+
+/// Makes what `write` leaves in the cold text the thread's last error.
+fn keep(write: impl FnOnce(&mut String)) {
+    // Both cells may be gone while the thread ends; then nobody can ask for the text either.
+    let kept = COLD.try_with(|cold| match cold.try_borrow_mut() {
+        Ok(mut cold) => {
+            write(&mut cold);
+            Latest::Cold
+        }
+        Err(_) => Latest::Static("the message could not be kept"),
+    });
+    let latest = kept.unwrap_or(Latest::Static("the thread is ending"));
+    let _ = LATEST.try_with(|cell| cell.set(latest));
+}
+
+/// Makes the parts of a text, one behind the other, the thread's last error. Room for it is allocated once.
+pub(super) fn record_parts(status: walrec_status_t, parts: &[&str]) -> walrec_status_t {
+    keep(|cold| {
+        cold.clear();
+        cold.extend(parts.iter().copied());
+    });
+    status
+}
+
+/// Makes a static text the last error of a hot function: no allocation, no lock, no system call.
+pub(super) fn record_hot(status: walrec_status_t, function: &'static str, text: &'static str) -> walrec_status_t {
+    let _ = LATEST.try_with(|cell| cell.set(Latest::Hot(function, text)));
+    status
 }
 
 /// Makes a static text the thread's last error: no allocation, no lock, no system call.
@@ -60,6 +83,7 @@ pub(super) fn record_static(status: walrec_status_t, text: &'static str) -> walr
 fn with_latest<R>(use_text: impl FnOnce(&str) -> R) -> R {
     match LATEST.try_with(Cell::get) {
         Ok(Latest::Static(text)) => use_text(text),
+        Ok(Latest::Hot(function, text)) => use_text(&[function, ": ", text].concat()),
         Ok(Latest::Cold) => {
             let mut use_text = Some(use_text);
             let done = COLD.try_with(|cold| {

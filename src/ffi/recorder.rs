@@ -59,6 +59,10 @@ fn forked(function: &str) -> Refusal {
 /// Opens the log in dir for recording, recovers what a crash left, and starts the worker threads. When it
 /// returns OK, every recovered event is durable. dir is created if it is missing (mode 0700).
 ///
+/// Segments that are sealed or compressed are not read, so damage in one is no error here: the strict reader and
+/// walrec_verify find it. WALREC_FLAG_SALVAGE is the way out: then the whole log is read, which takes as long as
+/// walrec_verify, and each segment that would stop the strict reader is set aside.
+///
 /// INVALID (the message names the field and its range), LOCKED, CORRUPT, ABI, IO, NOSPACE, NOMEM, PANIC: *out
 /// is NULL, and after LOCKED, CORRUPT and ABI nothing in the log was changed.
 ///

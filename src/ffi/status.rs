@@ -109,7 +109,7 @@ pub extern "C" fn walrec_reason_str(reason: u32) -> *const c_char {
 /// Status and static text of a hot refusal.
 pub(super) const fn of_append_error(error: AppendError) -> (walrec_status_t, &'static str) {
     let status = match error {
-        AppendError::Invalid => WALREC_E_INVALID,
+        AppendError::Invalid | AppendError::NoReservation => WALREC_E_INVALID,
         AppendError::Order => WALREC_E_ORDER,
         AppendError::Backpressure => WALREC_E_BACKPRESSURE,
         AppendError::Closed => WALREC_E_CLOSED,

@@ -8,8 +8,8 @@ use core::ffi::{c_char, c_void};
 /// No limit, for max_segments and max_compressed_segments.
 pub const WALREC_KEEP_ALL: u32 = u32::MAX;
 
-/// walrec_config_t.flags: fail instead of keeping the stage in the log directory when the default place in
-/// shared memory has no room.
+/// walrec_config_t.flags: the stage must lie in memory. Fail instead of keeping it in the log directory when the
+/// default place in shared memory has no room, and refuse a stage_dir that is on a disk (INVALID).
 pub const WALREC_FLAG_REQUIRE_SHM: u32 = 1;
 /// walrec_config_t.flags: never compress. Segments beyond the sum of max_segments and max_compressed_segments are
 /// deleted as they are.

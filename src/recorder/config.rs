@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::error::Error;
 use crate::format::{Geometry, MAX_BLOCKS_WRITTEN, MIN_BLOCKS};
+use crate::sync::{processors, try_pin};
 
 /// What an append does when no prepared segment is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +99,7 @@ pub struct Config {
     pub require_shm: bool,
     /// Segments are not compressed; beyond the sum of both limits they are deleted as they are.
     pub no_compress: bool,
-    /// Opening sets damaged segments aside instead of refusing.
+    /// Opening reads the whole log, and sets damaged segments aside instead of refusing.
     pub salvage: bool,
 }
 
@@ -156,6 +157,31 @@ impl Config {
             return Err(Error::Invalid("stage_dir is empty, longer than 4096 bytes, or has a newline in it".into()));
         }
         Geometry::new(self.num_blocks).ok_or_else(|| Error::Invalid("num_blocks".into()))
+    }
+
+    /// Tries each CPU that a worker is to be pinned to.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming the field, its value as the C face counts (a CPU's number + 1), and its range.
+    pub(crate) fn try_cpus(&self) -> Result<(), Error> {
+        let fields = [
+            ("cpu_prepare", self.cpu_prepare),
+            ("cpu_flush", self.cpu_flush),
+            ("cpu_maintain", self.cpu_maintain),
+            ("cpu_meta", self.cpu_meta),
+        ];
+        for (field, cpu) in fields {
+            let Some(cpu) = cpu else { continue };
+            try_pin(cpu).map_err(|error| {
+                let value = u64::from(cpu) + 1;
+                if error.kind() != std::io::ErrorKind::InvalidInput {
+                    return Error::NoMemory(format!("{field} is {value}: {error}"));
+                }
+                let last = processors();
+                Error::Invalid(format!("{field} is {value}: no such CPU for this process (1 to {last}, 0 = any)"))
+            })?;
+        }
+        Ok(())
     }
 }
 

@@ -96,8 +96,10 @@ impl From<segment::Error> for Error {
 /// Why an append was not accepted; nothing was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendError {
-    /// Id 0, or a commit without a reservation.
+    /// Id 0.
     Invalid,
+    /// A commit or an abort without a reservation.
+    NoReservation,
     /// The id is not above the last one.
     Order,
     /// No prepared segment, and the policy's time is up.
@@ -119,7 +121,8 @@ impl AppendError {
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
-            Self::Invalid => "event_id is 0, or there is no open reservation",
+            Self::Invalid => "event_id is 0",
+            Self::NoReservation => "there is no open reservation",
             Self::Order => "event_id is not above the last one",
             Self::Backpressure => "no prepared segment is left: the disk is slower than the engine",
             Self::Closed => "the recorder is shut down",

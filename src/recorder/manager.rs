@@ -15,7 +15,7 @@ use super::worker::{MetaCoordinator, SegmentFlusher, SegmentMaintainer, SegmentP
 use crate::format::{MetaPosition, SegmentName, SegmentNameKind};
 use crate::segment::HotSegment;
 use crate::storage::{Doorbell, Place};
-use crate::sync::{Bell, Worker, WorkerThread, try_pin};
+use crate::sync::{Bell, Worker, WorkerThread};
 use crate::telemetry::{Count, Timed, Timing};
 
 /// How long a sync may block.
@@ -96,9 +96,6 @@ impl Manager {
         };
         let shared = &**self.shared;
         let (config, bells) = (&shared.config, &shared.bells);
-        for cpu in [config.cpu_prepare, config.cpu_flush, config.cpu_maintain, config.cpu_meta].into_iter().flatten() {
-            try_pin(cpu).map_err(|error| Error::Invalid(format!("a worker cannot be pinned to CPU {cpu}: {error}")))?;
-        }
         let telemetry = &shared.telemetry;
         let meta = Timed::new(workers.meta, telemetry, Timing::LoopMeta, Timing::SleepMeta);
         let meta = self.spawn(meta, &bells.meta, config.cpu_meta)?;
@@ -199,12 +196,17 @@ impl Manager {
                 "the append thread cannot wait for event {target}: the last one is {last}"
             )));
         }
-        shared.want_durable(target);
         let until = match timeout {
-            SyncTimeout::WakeOnly => return Err(Error::TimedOut),
+            SyncTimeout::WakeOnly => {
+                shared.want_durable(target.min(last));
+                return Err(Error::TimedOut);
+            }
             SyncTimeout::Limit(limit) => Instant::now().checked_add(limit),
             SyncTimeout::Forever => None,
         };
+        // For what is not appended yet the wish lasts as long as the wait: one that was given up would have all later events flushed at once.
+        let _ahead = (target > last).then(|| shared.wait_ahead());
+        shared.want_durable(target.min(last));
         shared.wait_durable(until, || verdict().is_some());
         verdict().unwrap_or(Err(Error::TimedOut))
     }
@@ -246,6 +248,11 @@ impl Manager {
         if !self.is_forked() {
             self.shared.poison(cause);
         }
+    }
+
+    /// The error that poisoned it. No lock.
+    pub(crate) fn cause(&self) -> &str {
+        self.shared.cause()
     }
 
     /// What the recorder has measured about itself since it was opened. One call of the system, for the free space.

@@ -125,8 +125,8 @@ impl SegmentWriter {
     #[cold]
     #[inline(never)]
     pub(crate) fn append_slowly(&mut self, event: &Event) -> Result<(), AppendError> {
+        self.check_state().map_err(|error| self.refuse(error))?;
         self.drop_reservation();
-        self.check_state()?;
         self.check_id(event.event_id)?;
         let next = self.make_room()?;
         #[cfg(feature = "telemetry")]
@@ -189,7 +189,7 @@ impl SegmentWriter {
     /// Appends the event that was built in the reserved slot.
     ///
     /// # Errors
-    /// [`AppendError::Invalid`] without a reservation or for id 0, [`AppendError::Order`]; the reservation is dropped.
+    /// [`AppendError::NoReservation`], [`AppendError::Invalid`] for id 0, [`AppendError::Order`]; the reservation is dropped.
     #[inline]
     pub fn commit(&mut self) -> Result<(), AppendError> {
         if self.try_commit() { Ok(()) } else { self.commit_slowly() }
@@ -226,6 +226,15 @@ impl SegmentWriter {
         true
     }
 
+    /// A refused call drops the reservation too; not one by another thread, whose it is not.
+    #[cold]
+    fn refuse(&mut self, error: AppendError) -> AppendError {
+        if !matches!(error, AppendError::Forked | AppendError::Thread) {
+            self.drop_reservation();
+        }
+        error
+    }
+
     fn drop_reservation(&mut self) {
         // SAFETY: as in `next`.
         unsafe { (*self.cursor.as_ptr()).reserved = std::ptr::null_mut() };
@@ -242,10 +251,10 @@ impl SegmentWriter {
     #[cold]
     #[inline(never)]
     pub(crate) fn commit_slowly(&mut self) -> Result<(), AppendError> {
+        self.check_state().map_err(|error| self.refuse(error))?;
         let reserved = self.reservation();
         self.drop_reservation();
-        self.check_state()?;
-        let next = reserved.ok_or(AppendError::Invalid)?.as_ptr();
+        let next = reserved.ok_or(AppendError::NoReservation)?.as_ptr();
         // SAFETY: the reserved slot starts with the id.
         let event_id = unsafe { (&raw const (*next).event_id).read_volatile() };
         self.check_id(event_id)?;
@@ -259,18 +268,18 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Drops the reservation.
+    /// Drops the reservation, also of a recorder that is shut down or poisoned.
     ///
     /// # Errors
-    /// [`AppendError::Invalid`] without one.
+    /// [`AppendError::Forked`] and [`AppendError::Thread`], with nothing dropped; without a reservation what else refuses a commit.
     pub fn abort(&mut self) -> Result<(), AppendError> {
+        if self.shared.is_forked() {
+            return Err(AppendError::Forked);
+        }
+        self.check_thread()?;
         let reserved = self.reservation();
         self.drop_reservation();
-        if reserved.is_some() {
-            return Ok(());
-        }
-        self.check_state()?;
-        Err(AppendError::Invalid)
+        if reserved.is_some() { Ok(()) } else { self.check_usable().and(Err(AppendError::NoReservation)) }
     }
 
     /// Closes the active segment early; one without events stays.
@@ -313,6 +322,11 @@ impl SegmentWriter {
     #[inline]
     fn check_state(&self) -> Result<(), AppendError> {
         self.check_usable()?;
+        self.check_thread()
+    }
+
+    #[inline]
+    fn check_thread(&self) -> Result<(), AppendError> {
         let this = this_thread();
         let word = &self.shared.append_thread;
         let bound = match word.load(Ordering::Acquire) {

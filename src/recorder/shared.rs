@@ -9,7 +9,7 @@
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
@@ -81,11 +81,16 @@ pub(crate) struct Shared {
     page: CursorPage,
     durable: Watermark,
     notices: Notices,
+    /// Who waits for events that were not appended yet.
+    waiting_ahead: AtomicU32,
     /// The active segment and its slot.
     active: Current,
     /// The append thread looks at it in each block: on a line that is not stored to.
     gate: CachePadded<Gate>,
-    cause: Mutex<Option<String>>,
+    /// The first error, for good; read without a lock.
+    cause: OnceLock<String>,
+    /// Held while the durable position moves, and while the recorder is poisoned.
+    moving: Mutex<()>,
     /// The flusher writes or syncs: other writing can wait. A hint.
     flushing: CachePadded<AtomicBool>,
     /// Which workers are waiting for space.
@@ -134,9 +139,11 @@ impl Shared {
             page,
             durable: Watermark::new(parts.durable.last_event_id),
             notices: Notices::default(),
+            waiting_ahead: AtomicU32::new(0),
             active: Current::default(),
             gate: CachePadded::default(),
-            cause: Mutex::new(None),
+            cause: OnceLock::new(),
+            moving: Mutex::default(),
             flushing: CachePadded::default(),
             no_space: AtomicU32::new(0),
             put_off: Mutex::default(),
@@ -210,8 +217,8 @@ impl Shared {
     /// `events` are the ones that became so.
     pub(crate) fn set_durable(&self, slot: SlotNumber, position: MetaPosition, events: u32) -> bool {
         // Held while the position moves: whoever has poisoned has seen the last of it.
-        let cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
-        if cause.is_some() {
+        let moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.cause.get().is_some() {
             return false;
         }
         // Counted first: whoever sees them durable finds them counted.
@@ -221,7 +228,7 @@ impl Shared {
         self.durable.raise(position.last_event_id);
         self.durable_mirror().store(position.last_event_id, Ordering::Release);
         self.telemetry.take_durable(position.last_event_id);
-        drop(cause);
+        drop(moving);
         self.durable.wake();
         self.notices.ring(position.last_event_id);
         true
@@ -250,7 +257,7 @@ impl Shared {
         self.notices.ring(if ended { u64::MAX } else { self.durable_event_id() });
     }
 
-    /// Asks the flusher for everything up to `event_id`, now.
+    /// Asks the flusher for everything up to `event_id`, which is appended, now.
     pub(crate) fn want_durable(&self, event_id: u64) {
         self.durable.want(event_id);
         self.bells.flush.ring();
@@ -258,7 +265,14 @@ impl Shared {
 
     /// Whether someone waits for more than is durable.
     pub(crate) fn is_sync_wanted(&self) -> bool {
-        self.durable.is_wanted()
+        self.durable.is_wanted() || self.waiting_ahead.load(Ordering::Acquire) > 0
+    }
+
+    /// Says, while the result lives, that someone waits for events that were not appended yet.
+    pub(crate) fn wait_ahead(&self) -> WaitingAhead<'_> {
+        // Release: partner of the acquire above; the bell that is rung after this wakes the flusher to see it.
+        self.waiting_ahead.fetch_add(1, Ordering::Release);
+        WaitingAhead(&self.waiting_ahead)
     }
 
     /// Events appended by this recorder; the active slot's count is among them, so that nothing is counted twice.
@@ -320,12 +334,11 @@ impl Shared {
 
     /// Poisons the recorder for good; only the first cause counts.
     pub(crate) fn poison(&self, cause: String) {
-        let mut first = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
-        if first.is_some() {
+        let moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.cause.set(cause.clone()).is_err() {
             return;
         }
-        *first = Some(cause.clone());
-        drop(first);
+        drop(moving);
         self.gate.poison(self.cursor_atomics().0);
         for slot in self.stage.slots().iter() {
             slot.poison().store(1, Ordering::Release);
@@ -341,8 +354,12 @@ impl Shared {
 
     /// The error that poisoned it.
     pub(crate) fn failure(&self) -> Error {
-        let cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
-        Error::Failed(cause.clone().unwrap_or_else(|| "cause unknown".into()))
+        Error::Failed(self.cause().into())
+    }
+
+    /// Its text.
+    pub(crate) fn cause(&self) -> &str {
+        self.cause.get().map_or("cause unknown", String::as_str)
     }
 
     /// Refuses appends from now on; `false` when that was done before.
@@ -395,6 +412,15 @@ impl Shared {
                 }
             }
         }
+    }
+}
+
+/// A wait for events that were not appended yet.
+pub(crate) struct WaitingAhead<'a>(&'a AtomicU32);
+
+impl Drop for WaitingAhead<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
     }
 }
 

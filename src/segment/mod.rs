@@ -20,4 +20,4 @@ pub use hot_segment::{HotSegment, SegmentState};
 pub use log_files::{Identity, read_identity, read_meta};
 pub use pieces::{Piece, Pieces};
 pub use scan::{EndBlock, MOST_UNSYNCED_BYTES, SegmentScan, scan_segment};
-pub use sealed::{Counting, SealedWalk, counting_form, verify_frozen};
+pub use sealed::{Counting, SealedWalk, counting_form, verify_frozen, verify_opened, verify_sealed};

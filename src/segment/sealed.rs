@@ -1,8 +1,8 @@
 //! The walk over a sealed segment's blocks: whether it holds exactly what its header says, and which of its two forms does.
 
 use crate::format::{
-    BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockContext, BlockState, GuardContext, Reason, Seal, SegmentHeader, judge_block,
-    u64_at,
+    BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockContext, BlockState, FLAG_LINK, GuardContext, Reason, Seal, SegmentHeader,
+    judge_block, u64_at,
 };
 use crate::storage::{Directory, Place};
 
@@ -21,6 +21,7 @@ pub struct SealedWalk {
     first_event_id: u64,
     last_event_id: u64,
     chain: u64,
+    link: Option<u64>,
 }
 
 impl SealedWalk {
@@ -29,7 +30,7 @@ impl SealedWalk {
     pub fn new(header: &SegmentHeader) -> Option<Self> {
         let guards = header.guards();
         let seal = header.seal?;
-        Some(Self { seal, guards, block: 0, events: 0, first_event_id: 0, last_event_id: 0, chain: 0 })
+        Some(Self { seal, guards, block: 0, events: 0, first_event_id: 0, last_event_id: 0, chain: 0, link: None })
     }
 
     /// Blocks that the seal tells of.
@@ -66,6 +67,7 @@ impl SealedWalk {
         };
         if self.block == 0 {
             self.first_event_id = u64_at(bytes, BLOCK_HEADER_BYTES);
+            self.link = (header.flags & FLAG_LINK != 0).then_some(header.link);
         }
         self.block += 1;
         self.events += verdict.accepted;
@@ -87,12 +89,11 @@ impl SealedWalk {
     }
 }
 
-/// Reads a `.wal` that must be sealed, wholly.
+/// Reads a `.wal` that must be sealed, wholly; gives the chain value of the segment before, if its first block tells it.
 ///
 /// # Errors
 /// [`Error`]: what does not hold.
-pub fn verify_hot(directory: &dyn Directory, index: u32) -> Result<(), Error> {
-    let segment = HotSegment::open(directory, index)?;
+pub fn verify_sealed(directory: &dyn Directory, segment: &HotSegment) -> Result<Option<u64>, Error> {
     let name = segment.name.to_string();
     let corrupt = |block: u32, reason| {
         let offset = crate::format::Geometry::block_offset(block) as u64;
@@ -105,15 +106,15 @@ pub fn verify_hot(directory: &dyn Directory, index: u32) -> Result<(), Error> {
         let block = blocks.block(number).at("read", directory.path(), &name)?;
         walk.pass(block).map_err(|reason| corrupt(number, reason))?;
     }
-    walk.finish().map_err(|reason| corrupt(walk.next_block(), reason))
+    walk.finish().map_err(|reason| corrupt(walk.next_block(), reason))?;
+    Ok(walk.link)
 }
 
-/// Decodes a `.wal.lz4`, wholly.
+/// Decodes a `.wal.lz4` that was just opened, wholly; gives what [`verify_sealed`] does.
 ///
 /// # Errors
 /// [`Error`]: what does not hold.
-pub fn verify_frozen(directory: &dyn Directory, index: u32) -> Result<(), Error> {
-    let mut segment = FrozenSegment::open(directory, index)?;
+pub fn verify_opened(segment: &mut FrozenSegment) -> Result<Option<u64>, Error> {
     let header = *segment.header();
     let mut walk = SealedWalk::new(&header).ok_or_else(|| segment.corruption(0, Reason::SealedCounts))?;
     let mut block = Box::new([0; BLOCK_BYTES]);
@@ -121,7 +122,16 @@ pub fn verify_frozen(directory: &dyn Directory, index: u32) -> Result<(), Error>
         let number = walk.next_block();
         walk.pass(&block).map_err(|reason| segment.corruption(number, reason))?;
     }
-    walk.finish().map_err(|reason| segment.corruption(walk.next_block(), reason).into())
+    walk.finish().map_err(|reason| segment.corruption(walk.next_block(), reason))?;
+    Ok(walk.link)
+}
+
+/// Decodes a `.wal.lz4`, wholly.
+///
+/// # Errors
+/// [`Error`]: what does not hold.
+pub fn verify_frozen(directory: &dyn Directory, index: u32) -> Result<(), Error> {
+    verify_opened(&mut FrozenSegment::open(directory, index)?).map(drop)
 }
 
 /// Which form of a segment counts where both are there, and what is wrong with one that does not.
@@ -147,7 +157,8 @@ pub enum Counting {
 /// retiring. Errors of the system are given as what is wrong with a form: callers differ in what they do about them.
 #[must_use]
 pub fn counting_form(directory: &dyn Directory, index: u32) -> Counting {
-    let Err(hot) = verify_hot(directory, index) else { return Counting::Hot };
+    let verified = HotSegment::open(directory, index).and_then(|segment| verify_sealed(directory, &segment));
+    let Err(hot) = verified else { return Counting::Hot };
     match verify_frozen(directory, index) {
         Ok(()) => Counting::Frozen { hot },
         Err(frozen) => Counting::Neither { hot, frozen },

@@ -130,7 +130,7 @@ pub trait Directory: Send + Sync + fmt::Debug {
     /// # Errors
     /// The system's.
     fn attributes(&self) -> io::Result<DirectoryAttributes>;
-    /// Bytes that a file in it may still take.
+    /// Bytes that a file in it may still take; `u64::MAX` when there is no limit, or none that is known.
     ///
     /// # Errors
     /// The system's.

@@ -107,12 +107,21 @@ fn stat_of(descriptor: RawFd) -> io::Result<libc::stat> {
     Ok(stat)
 }
 
-fn file_system_type(descriptor: RawFd) -> io::Result<i64> {
+fn stat_at(directory: RawFd, name: &CStr) -> io::Result<libc::stat> {
+    // SAFETY: all-zero bytes are a valid `stat`.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    let flags = libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: the name is a C string that outlives the call, and `stat` may be written.
+    call(|| i64::from(unsafe { libc::fstatat(directory, name.as_ptr(), &raw mut stat, flags) }))?;
+    Ok(stat)
+}
+
+fn file_system_of(descriptor: RawFd) -> io::Result<libc::statfs> {
     // SAFETY: all-zero bytes are a valid `statfs`.
     let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: the descriptor is open and `stat` may be written.
     call(|| i64::from(unsafe { libc::fstatfs(descriptor, &raw mut stat) }))?;
-    Ok(stat.f_type)
+    Ok(stat)
 }
 
 impl System for RealSystem {
@@ -175,12 +184,18 @@ fn rename_no_replace(from_directory: RawFd, from: &CStr, to_directory: RawFd, to
         i64::from(result)
     });
     match renamed {
-        // A file system without the flag: a link never replaces either.
+        // A file system without the flag. Nobody else takes the name between the look and the rename: these directories belong to one
+        // recorder, which has locked the log's. A link and an unlink, cut short between the two, would leave one file with two names,
+        // which is refused as a backup from then on.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            match stat_at(to_directory, to) {
+                Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Err(_) => {}
+            }
             // SAFETY: as above.
-            call(|| i64::from(unsafe { libc::linkat(from_directory, from.as_ptr(), to_directory, to.as_ptr(), 0) }))?;
-            // SAFETY: as above.
-            call(|| i64::from(unsafe { libc::unlinkat(from_directory, from.as_ptr(), 0) })).map(drop)
+            let rename = || unsafe { libc::renameat(from_directory, from.as_ptr(), to_directory, to.as_ptr()) };
+            call(|| i64::from(rename())).map(drop)
         }
         other => other.map(drop),
     }
@@ -255,16 +270,16 @@ impl Directory for RealDirectory {
             mode: stat.st_mode & 0o7777,
             owned: stat.st_uid == user,
             foreign: stat.st_uid != user && stat.st_uid != SUPERUSER,
-            in_memory: file_system_type(self.raw())? == libc::TMPFS_MAGIC,
+            in_memory: file_system_of(self.raw())?.f_type == libc::TMPFS_MAGIC,
         })
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
-        // SAFETY: all-zero bytes are a valid `statvfs`.
-        let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
-        // SAFETY: the descriptor is open and `stat` may be written.
-        call(|| i64::from(unsafe { libc::fstatvfs(self.raw(), &raw mut stat) }))?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        let stat = file_system_of(self.raw())?;
+        // A tmpfs without a limit, and some that cannot tell, have no size.
+        let known = stat.f_blocks > 0;
+        let block_bytes = u64::try_from(stat.f_frsize).unwrap_or(0);
+        Ok(if known { stat.f_bavail.saturating_mul(block_bytes) } else { u64::MAX })
     }
 
     fn try_lock(&self) -> io::Result<bool> {
@@ -300,11 +315,7 @@ impl Directory for RealDirectory {
 
     fn is_open_to_others(&self, name: &str) -> io::Result<bool> {
         let name = c_name(name)?;
-        // SAFETY: all-zero bytes are a valid `stat`.
-        let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-        let flags = libc::AT_SYMLINK_NOFOLLOW;
-        // SAFETY: the name is a C string that outlives the call, and `stat` may be written.
-        call(|| i64::from(unsafe { libc::fstatat(self.raw(), name.as_ptr(), &raw mut stat, flags) }))?;
+        let stat = stat_at(self.raw(), &name)?;
         // SAFETY: the call has no conditions.
         let user = unsafe { libc::geteuid() };
         let trusted = [user, SUPERUSER, stat_of(self.raw())?.st_uid];
@@ -466,7 +477,7 @@ impl File for RealFile {
 impl RealFile {
     /// `true` on a file system that copies on write. Only helps, and only while the file is empty: a refusal is no error.
     fn forbid_copy_on_write(&self) -> io::Result<bool> {
-        let copies = file_system_type(self.raw())? == libc::BTRFS_SUPER_MAGIC;
+        let copies = file_system_of(self.raw())?.f_type == libc::BTRFS_SUPER_MAGIC;
         if copies {
             let flags = FS_NOCOW_FL;
             // SAFETY: the request reads one long.

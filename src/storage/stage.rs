@@ -362,10 +362,12 @@ pub struct Stage {
 
 impl Stage {
     /// Allocates and maps `slots` slots for `geometry` in a directory that the caller has locked. Files of an earlier pool are
-    /// used again; surplus ones are removed.
+    /// used again; surplus ones, and those of another size, are removed.
     ///
     /// # Errors
-    /// The first failing call's. No space leaves the files that were made; [`remove_stage`] takes them away.
+    /// The first failing call's. No space for all of it is found before the first file is made: memory that is filled to the last byte
+    /// before that is noticed is missing everywhere else. Where it goes meanwhile the files that were made are left; [`remove_stage`] takes
+    /// them away.
     pub fn build(directory: Arc<dyn Directory>, slots: u32, geometry: Geometry) -> Result<Self, Error> {
         let bytes = PAGE_BYTES + geometry.padded_bytes();
         let path = directory.path();
@@ -375,6 +377,15 @@ impl Stage {
                 let name = name.to_string_lossy();
                 directory.remove_file(&name).at("remove", path, &name)?;
             }
+        }
+        let mut needed = 0;
+        for name in &wanted {
+            needed += if keep_of_size(&*directory, name, bytes)? { 0 } else { bytes as u64 };
+        }
+        let free = directory.free_bytes().at("statfs", path, "")?;
+        if needed > free {
+            let text = format!("no space: the slots need {needed} bytes, {free} are free");
+            return Err(io::Error::new(io::ErrorKind::StorageFull, text)).at("allocate", path, "");
         }
         let pool: Vec<Slot> =
             wanted.iter().map(|name| build_slot(&*directory, name, bytes)).collect::<Result<_, _>>()?;
@@ -402,24 +413,27 @@ impl Stage {
     }
 }
 
+/// Whether a file of an earlier pool has this size; one that has another is removed.
+fn keep_of_size(directory: &dyn Directory, name: &str, bytes: usize) -> Result<bool, Error> {
+    let path = directory.path();
+    let file = match directory.open_file(name, Access::Write) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other.at("open", path, name)?,
+    };
+    let fits = file.attributes().at("stat", path, name)?.bytes == bytes as u64;
+    if !fits {
+        directory.remove_file(name).at("remove", path, name)?;
+    }
+    Ok(fits)
+}
+
 fn build_slot(directory: &dyn Directory, name: &str, bytes: usize) -> Result<Slot, Error> {
     let path = directory.path();
-    let old = match directory.open_file(name, Access::Write) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        other => Some(other.at("open", path, name)?),
-    };
-    let reusable = match &old {
-        Some(file) => file.attributes().at("stat", path, name)?.bytes == bytes as u64,
-        None => false,
-    };
-    let file = match old {
-        Some(file) if reusable => file,
-        old => {
-            if old.is_some() {
-                directory.remove_file(name).at("remove", path, name)?;
-            }
+    let file = match directory.open_file(name, Access::Write) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
             directory.create_file(name, Access::Write).at("create", path, name)?
         }
+        other => other.at("open", path, name)?,
     };
     // Never sparse: a store to a hole of a full tmpfs would be a SIGBUS in the engine.
     file.allocate(bytes as u64).at("allocate", path, name)?;

@@ -6,7 +6,9 @@
 //! ends the thread and is handed to `on_failure`, once.
 #![allow(unsafe_code, reason = "blocks signals, and tells the scheduler of the thread, through libc")]
 
+use std::any::Any;
 use std::io;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -81,9 +83,20 @@ impl std::fmt::Display for RunnerError {
 #[derive(Debug)]
 pub struct WorkerThread<W> {
     /// Taken once, by whoever joins.
-    handle: Option<JoinHandle<W>>,
+    handle: Option<JoinHandle<Given>>,
     stop: Arc<Stop>,
     bell: Arc<Bell>,
+    gives: PhantomData<fn() -> W>,
+}
+
+/// What a thread gives when it is joined.
+type Given = Box<dyn Any + Send>;
+
+/// Starts a thread that never sees a signal. One type for all of them: what starts and ends a thread is long, and would be there for each.
+fn start_thread(name: &str, body: Box<dyn FnOnce() -> Given + Send>) -> io::Result<JoinHandle<Given>> {
+    // A new thread has its maker's signal mask.
+    let _blocked = SignalsBlocked::here();
+    ThreadBuilder::new().name(name.into()).spawn(body)
 }
 
 impl<W: Worker + 'static> WorkerThread<W> {
@@ -99,7 +112,7 @@ impl<W: Worker + 'static> WorkerThread<W> {
     ) -> io::Result<Self> {
         let stop = Arc::new(Stop::default());
         let (token, ears) = (Arc::clone(&stop), Arc::clone(&bell));
-        let body = move || {
+        let body = move || -> Given {
             let mut worker = worker;
             let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut worker, &token, &ears, cpu)));
             match outcome {
@@ -107,24 +120,19 @@ impl<W: Worker + 'static> WorkerThread<W> {
                 Ok(Err(text)) => on_failure(RunnerError::Failed(text)),
                 Err(panic) => on_failure(RunnerError::Panicked(panic_text(&*panic))),
             }
-            worker
+            Box::new(worker)
         };
-        // A new thread has its maker's signal mask: block everything around the spawn, so that it never sees a signal.
-        let spawned = {
-            let _blocked = SignalsBlocked::here();
-            ThreadBuilder::new().name(W::NAME.into()).spawn(body)
-        };
-        Ok(Self { handle: Some(spawned?), stop, bell })
+        Ok(Self { handle: Some(start_thread(W::NAME, Box::new(body))?), stop, bell, gives: PhantomData })
     }
 
     /// Lets the worker finish and takes it back; `None` when the thread itself could not be joined.
     pub fn stop_and_join(mut self) -> Option<W> {
-        self.join()
+        self.join()?.downcast().ok().map(|worker| *worker)
     }
 }
 
 impl<W> WorkerThread<W> {
-    fn join(&mut self) -> Option<W> {
+    fn join(&mut self) -> Option<Given> {
         self.stop.request();
         self.bell.ring();
         self.handle.take()?.join().ok()
@@ -171,8 +179,9 @@ pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 /// # Errors
 /// The system's.
 pub fn try_pin(cpu: u32) -> io::Result<()> {
-    let probe = ThreadBuilder::new().spawn(move || pin_to(cpu))?;
-    probe.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+    let probe = start_thread("walrec-pin", Box::new(move || Box::new(pin_to(cpu))))?;
+    let given = probe.join().ok().and_then(|given| given.downcast::<io::Result<()>>().ok());
+    given.map_or_else(|| Err(io::ErrorKind::Other.into()), |result| *result)
 }
 
 fn pin_to(cpu: u32) -> io::Result<()> {
@@ -189,6 +198,12 @@ fn pin_to(cpu: u32) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Processors of this machine, those included that are off now or that this process may not use.
+pub fn processors() -> u64 {
+    // SAFETY: the call has no conditions.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) }).unwrap_or(1)
 }
 
 /// Whether this thread may run on more than one processor; true where the system does not say. The standard library's
@@ -389,7 +404,7 @@ mod models {
     fn ring_and_stop(mut thread: WorkerThread<Raiser>) -> Option<Raiser> {
         thread.bell.ring();
         thread.stop.request();
-        thread.handle.take()?.join().ok()
+        thread.handle.take()?.join().ok()?.downcast().ok().map(|worker| *worker)
     }
 
     #[test]

@@ -14,7 +14,7 @@ static void one_by_one(void)
     const char *dir = path("single");
     walrec_config_t config = config_small();
     walrec_t *log = log_open(dir, &config);
-    walrec_event_t event;
+    walrec_event_t event, *slot = NULL;
     uint64_t last = 0, i;
 
     CHECK_U64(0, walrec_last_event_id(log));
@@ -32,12 +32,17 @@ static void one_by_one(void)
         }
         event = event_of(last + 1);
         CHECK_STATUS(WALREC_E_INVALID, walrec_append(NULL, &event));
+        /* Dropped by a refused call, by this one too. */
+        CHECK_STATUS(WALREC_OK, walrec_reserve(log, &slot));
+        event_fill(slot, last + 1);
         CHECK_STATUS(WALREC_E_INVALID, walrec_append(log, NULL));
+        CHECK_STATUS(WALREC_E_INVALID, walrec_commit(log));
+        CHECK_MESSAGE("walrec_commit: there is no open reservation");
         goes_on(log, last);
         last++;
         event.event_id = 0;
         CHECK_STATUS(WALREC_E_INVALID, walrec_append(log, &event));
-        CHECK_MESSAGE("event_id");
+        CHECK_MESSAGE("walrec_append: event_id is 0");
         goes_on(log, last);
         last++;
         event = event_of(last);

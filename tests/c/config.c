@@ -2,6 +2,10 @@
 #include "check.h"
 
 #include <sched.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
 
 static unsigned directories;
 
@@ -216,10 +220,89 @@ static void pinned(void)
     CHECK_STATUS(WALREC_OK, walrec_close(log));
 }
 
+/* Refused before anything is made. */
+static void no_such_processor(void)
+{
+    if (sysconf(_SC_NPROCESSORS_CONF) >= 1000) {
+        printf("SKIP config: NOT tried with a CPU that is not there, this machine has 1000\n");
+        return;
+    }
+    REFUSED(cpu_prepare, 1000);
+    REFUSED(cpu_flush, 1000);
+    CHECK_MESSAGE("cpu_flush is 1000: no such CPU for this process (1 to ");
+    REFUSED(cpu_maintain, 1024);
+    REFUSED(cpu_meta, 1024);
+}
+
+static int is_in_memory(const char *name)
+{
+    struct statfs stat;
+    REQUIRE(statfs(name, &stat) == 0);
+    return stat.f_type == 0x01021994;
+}
+
+static void insists_on_memory(void)
+{
+    walrec_config_t config = config_small();
+    config.stage_dir = path("on-disk");
+    REQUIRE(mkdir(config.stage_dir, 0700) == 0);
+    if (is_in_memory(config.stage_dir)) {
+        printf("SKIP config: NOT tried to insist on memory, the work directory lies in it\n");
+        return;
+    }
+    config.flags = WALREC_FLAG_REQUIRE_SHM;
+    CHECK_STATUS(WALREC_E_INVALID, try_open(&config));
+    CHECK_MESSAGE("does not lie in memory");
+    CHECK(for_each_entry(config.stage_dir, NULL, NULL) == 0);
+    config.flags = 0;
+    CHECK_STATUS(WALREC_OK, try_open(&config));
+    CHECK(for_each_entry(config.stage_dir, NULL, NULL) == 0);
+}
+
+/* Two terabytes of stage: found to be too much before a byte is allocated. The limit is for a library that begins all the
+ * same: its first slot fails then, where it would have filled the memory of the machine. */
+static void a_stage_beyond_all_memory(void *unused)
+{
+    struct rlimit limit = {1u << 30, 1u << 30};
+    struct statvfs shm;
+    walrec_config_t config = config_small();
+    unsigned explicit_place;
+    (void)unused;
+    REQUIRE(signal(SIGXFSZ, SIG_IGN) != SIG_ERR && setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    if (statvfs("/dev/shm", &shm) != 0 || shm.f_blocks == 0 || shm.f_bavail * shm.f_frsize > (uint64_t)1 << 41) {
+        printf("SKIP config: NOT tried with a stage larger than /dev/shm, which has no end\n");
+        return;
+    }
+    config.num_blocks = 131072;
+    config.stage_slots = 1024;
+    for (explicit_place = 0; explicit_place < 2; explicit_place++) {
+        const char *dir = path("large%u", explicit_place);
+        char id[40] = "", stage[128];
+        walrec_t *log = NULL;
+        FILE *file;
+        config.flags = explicit_place ? 0 : WALREC_FLAG_REQUIRE_SHM;
+        config.stage_dir = explicit_place ? "/dev/shm" : NULL;
+        CHECK_STATUS(WALREC_E_NOSPACE, walrec_open(dir, &config, &log));
+        CHECK(log == NULL);
+        CHECK_MESSAGE("/dev/shm/walrec-");
+        CHECK_MESSAGE("the slots need 2207621578752 bytes");
+        CHECK_MESSAGE(" are free");
+        file = fopen(path("large%u/walrec.id", explicit_place), "r");
+        REQUIRE(file != NULL && fgets(id, sizeof id, file) != NULL);
+        fclose(file);
+        id[strcspn(id, "\n")] = '\0';
+        snprintf(stage, sizeof stage, "/dev/shm/walrec-%s", id);
+        CHECK(strlen(id) == 32 && !exists(stage));
+    }
+}
+
 int main(int argc, char **argv)
 {
     check_begin(argc, argv, 60);
     init();
+    no_such_processor();
+    insists_on_memory();
+    CHECK_CHILD(a_stage_beyond_all_memory, NULL);
     struct_size();
     ranges();
     pinned();

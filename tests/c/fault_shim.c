@@ -11,6 +11,7 @@
  *   WALREC_FAULT_RECORD=FILE   every call is written there: `CALL NAME N`, and `changes` if it changes something
  *   WALREC_FAULT_WORDS=FILE    see fault.h
  *   WALREC_FAULT_BUFFERED=1    no file is opened with O_DIRECT
+ *   WALREC_FAULT_PLAIN_RENAME=1    the file system knows no RENAME_NOREPLACE
  *
  * Only calls that come out of libwalrec.so count, on files below DIR or in a stage. An interruption is never for ever: no
  * kernel does that. EINTR comes a thousand times in a row at the most.
@@ -50,7 +51,7 @@ static struct {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct fault_words *words, no_words;
 static const char *root;
-static int record = -1, buffered;
+static int record = -1, buffered, plain_rename;
 static uint64_t changed, fired;
 
 static int number_of(const char *name)
@@ -73,6 +74,7 @@ __attribute__((constructor)) static void begin(void)
     unsigned long long n;
     root = getenv("WALREC_FAULT_ROOT");
     buffered = getenv("WALREC_FAULT_BUFFERED") != NULL;
+    plain_rename = getenv("WALREC_FAULT_PLAIN_RENAME") != NULL;
     words = fault_words();
     if (words == NULL)
         words = &no_words;
@@ -227,6 +229,13 @@ static enum what at_fd(const char *call, int fd, int changes, void *caller)
     return name_of(full, name, sizeof name) ? meet(call, name, changes) : PASSES;
 }
 
+/* A call with flags that the file system does not know. */
+static enum what not_known(void)
+{
+    errno = EINVAL;
+    return FAILS;
+}
+
 /* The end of a call that passed. */
 static void leave(enum what what)
 {
@@ -276,7 +285,8 @@ INT_CALL(linkat, (int at, const char *path, int to, const char *new, int flags),
 INT_CALL(renameat, (int at, const char *path, int to, const char *new), (at, path, to, new),
          at_path("renameat", at, path, CHANGES, CALLER))
 INT_CALL(renameat2, (int at, const char *path, int to, const char *new, unsigned flags), (at, path, to, new, flags),
-         at_path("renameat2", at, path, CHANGES, CALLER))
+         plain_rename && flags != 0 && from_library(CALLER) ? not_known()
+                                                            : at_path("renameat2", at, path, CHANGES, CALLER))
 INT_CALL(flock, (int fd, int operation), (fd, operation),
          (operation & LOCK_UN) ? PASSES : at_fd("flock", fd, READS, CALLER))
 INT_CALL(fstat, (int fd, struct stat *stat), (fd, stat), at_fd("fstat", fd, READS, CALLER))

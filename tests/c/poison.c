@@ -90,7 +90,7 @@ static walrec_status_t until_it_fails(void)
     return status;
 }
 
-static void refuses_appends(void)
+static void refuses_appends(const char *cause)
 {
     walrec_event_t event, *slot;
     walrec_status_t status = WALREC_OK;
@@ -103,15 +103,23 @@ static void refuses_appends(void)
             last++;
     }
     CHECK_STATUS(WALREC_E_FAILED, status);
-    CHECK_MESSAGE("poisoned");
     event = event_of(last + 1);
-    CHECK_STATUS(WALREC_E_FAILED, walrec_append(recorder, &event));
-    CHECK_STATUS(WALREC_E_FAILED, walrec_append_batch(recorder, &event, 1, &done));
+#define REFUSES(function, call)                                                                    \
+    do {                                                                                           \
+        CHECK_STATUS(WALREC_E_FAILED, call);                                                       \
+        CHECK_MESSAGE(function ": ");                                                              \
+        last_cause(cause);                                                                         \
+    } while (0)
+    REFUSES("walrec_append", walrec_append(recorder, &event));
+    REFUSES("walrec_append_batch", walrec_append_batch(recorder, &event, 1, &done));
     CHECK_U64(0, done);
-    CHECK_STATUS(WALREC_E_FAILED, walrec_reserve(recorder, &slot));
-    CHECK_STATUS(WALREC_E_FAILED, walrec_reserve_inline(recorder, cursor, &slot));
-    CHECK_STATUS(WALREC_E_FAILED, walrec_commit_inline(recorder, cursor));
-    CHECK_STATUS(WALREC_E_FAILED, walrec_rotate(recorder));
+    REFUSES("walrec_reserve", walrec_reserve(recorder, &slot));
+    REFUSES("walrec_reserve", walrec_reserve_inline(recorder, cursor, &slot));
+    REFUSES("walrec_commit", walrec_commit_inline(recorder, cursor));
+    REFUSES("walrec_abort", walrec_abort(recorder));
+    REFUSES("walrec_rotate", walrec_rotate(recorder));
+    REFUSES("walrec_attach_thread", walrec_attach_thread(recorder));
+#undef REFUSES
     CHECK_U64(last, walrec_last_event_id(recorder));
 }
 
@@ -212,7 +220,7 @@ int main(int argc, char **argv)
     REQUIRE(pthread_join(thread, NULL) == 0);
     CHECK_STATUS(WALREC_E_FAILED, waiter.status);
     check_cause(waiter.text, cause);
-    refuses_appends();
+    refuses_appends(cause);
     refuses_syncs(durable, cause);
     shows_in_telemetry(durable);
     CHECK_U64(durable, walrec_durable_event_id(recorder));

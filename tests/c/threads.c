@@ -34,6 +34,20 @@ static void *intrude_cold(void *argument)
     return NULL;
 }
 
+/* A refused call leaves the append thread's reservation alone. */
+static void *intrude_between(void *argument)
+{
+    struct intruder *in = argument;
+    walrec_event_t none = event_of(1);
+    none.event_id = 0;
+    CHECK_STATUS(WALREC_E_THREAD, walrec_abort(in->log));
+    CHECK_MESSAGE("walrec_abort: ");
+    CHECK_STATUS(WALREC_E_THREAD, walrec_append(in->log, &none));
+    CHECK_STATUS(WALREC_E_INVALID, walrec_append(in->log, NULL));
+    CHECK_STATUS(WALREC_E_THREAD, walrec_rotate(in->log));
+    return NULL;
+}
+
 static void *take_over(void *argument)
 {
     struct intruder *in = argument;
@@ -76,6 +90,12 @@ static void the_rule(void)
     CHECK_STATUS(WALREC_OK, walrec_attach_thread(in.log));
     append_range(in.log, in.next, in.next + 5000);
     in.next += 5001;
+    CHECK_STATUS(WALREC_OK, walrec_reserve(in.log, &slot));
+    event_fill(slot, in.next);
+    on_other_thread(intrude_between, &in);
+    CHECK_STATUS(WALREC_OK, walrec_commit(in.log));
+    CHECK_U64(in.next, walrec_last_event_id(in.log));
+    in.next++;
     /* Attaching oneself again changes nothing, but drops a reservation. */
     CHECK_STATUS(WALREC_OK, walrec_reserve(in.log, &slot));
     event_fill(slot, in.next);

@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 
 static uint64_t load(const uint64_t *word)
@@ -101,6 +102,44 @@ static void by_descriptor(walrec_t *log)
     close(fd);
 }
 
+/* A pipe that nobody reads any more: no ring on a thread of ours kills the process, and no signal or block is left behind. */
+static void deaf(walrec_t *log)
+{
+    sigset_t before, after, pending;
+    int ends[2], number;
+    REQUIRE(pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+    close(ends[0]);
+    REQUIRE(pthread_sigmask(SIG_SETMASK, NULL, &before) == 0 && sigismember(&before, SIGPIPE) == 0);
+    CHECK_STATUS(WALREC_OK, walrec_notify_durable(log, 0, ends[1]));
+    CHECK_STATUS(WALREC_OK, walrec_notify_durable(log, UINT64_MAX, ends[1]));
+    CHECK_STATUS(WALREC_OK, walrec_shutdown(log));
+    CHECK_STATUS(WALREC_OK, walrec_notify_durable(log, UINT64_MAX, ends[1]));
+    REQUIRE(pthread_sigmask(SIG_SETMASK, NULL, &after) == 0 && sigpending(&pending) == 0);
+    CHECK(sigismember(&after, SIGPIPE) == 0 && sigismember(&pending, SIGPIPE) == 0);
+    /* One that the engine has blocked, and that waits, stays. */
+    sigemptyset(&after);
+    sigaddset(&after, SIGPIPE);
+    REQUIRE(pthread_sigmask(SIG_BLOCK, &after, NULL) == 0 && pthread_kill(pthread_self(), SIGPIPE) == 0);
+    CHECK_STATUS(WALREC_OK, walrec_notify_durable(log, UINT64_MAX, ends[1]));
+    REQUIRE(sigpending(&pending) == 0);
+    CHECK(sigismember(&pending, SIGPIPE) == 1);
+    CHECK(sigwait(&after, &number) == 0 && number == SIGPIPE);
+    REQUIRE(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    close(ends[1]);
+}
+
+static void deaf_in_child(void *argument)
+{
+    walrec_config_t config = config_small();
+    walrec_t *log = log_open(path("deaf"), &config);
+    (void)argument;
+    REQUIRE(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
+    append_range(log, 1, 10);
+    CHECK_STATUS(WALREC_OK, walrec_sync(log, 0, NO_LIMIT));
+    deaf(log);
+    CHECK_STATUS(WALREC_OK, walrec_close(log));
+}
+
 static void bad_descriptors(walrec_t *log)
 {
     int blocking = eventfd(0, 0), ends[2];
@@ -128,5 +167,7 @@ int main(int argc, char **argv)
     bad_descriptors(log);
     by_descriptor(log);
     CHECK_STATUS(WALREC_OK, walrec_close(log));
+    /* In a child, which a signal would end: this process tells it. */
+    CHECK_CHILD(deaf_in_child, NULL);
     return check_end();
 }

@@ -238,9 +238,17 @@ fn a_damaged_segment_stays_and_the_engine_goes_on() {
     assert!(machine.exists(format!("{LOG}/{WAL}")) && !machine.exists(format!("{LOG}/{LZ4}")));
     let frozen = names(&machine, ".lz4");
     assert_eq!((frozen.len(), &*frozen[0]), (17, "FS.00000001.wal.lz4"), "nothing above it is deleted");
-    let words = heard.lock().unwrap().iter().filter(|text| text.contains("segment 0 stays as it is")).count();
-    assert_eq!(words, 1);
+    let words: Vec<String> =
+        heard.lock().unwrap().iter().filter(|text| text.contains("segment 0 stays as it is")).cloned().collect();
+    assert!(words.len() == 1 && words[0].contains("deleted any more"), "{words:?}");
     assert!(read(&machine, LOG).1.is_some());
+    // The way out that it names: deletion goes on.
+    assert!(words[0].contains("WALREC_FLAG_SALVAGE"), "{words:?}");
+    let mut recorder = Recorder::open_as(&machine, LOG, &Config { salvage: true, ..self::config() }).unwrap();
+    append_to(&mut recorder, 20 * CAPACITY + 10);
+    recorder.close();
+    assert_eq!(names(&machine, ".lz4").len(), 2);
+    assert_eq!(range(&machine, "salvaged").1, 20 * CAPACITY + 10);
 }
 
 #[test]

@@ -7,12 +7,14 @@
 #![allow(clippy::unwrap_used, reason = "a broken fixture ends the test")]
 
 mod clean_close;
+mod damaged_below;
 mod failed_sync;
 mod freezing;
 mod half_written_block;
 mod holes;
 mod machine;
 mod naive;
+mod no_room;
 mod restored_stage;
 mod stage_identity;
 mod stale_tail;

@@ -7,7 +7,7 @@
 //!    the end, and then counts the same events.
 //! 4. A seek gives a true event at or after its target; in a sound log the first one.
 //! 5. Readers change nothing, and neither does an opening that fails.
-//! 6. After an opening the strict reader gives what it gave before, and what the recorder appended.
+//! 6. After an opening the strict reader gives what it gave before, and what the recorder appended. After a salvage it comes to the end.
 //! 7. No directory is opened but the log's, its own and the stage's, whose name follows from the log's identity.
 
 #![allow(dead_code, reason = "each crate that includes this uses its own part")]
@@ -438,6 +438,9 @@ pub fn examine(machine: &SimulatedSystem, truth: Truth<'_>) -> Result<Found, Str
             }
             let after = read_strictly(&(Arc::new(copy) as Arc<dyn System>))?;
             hold_true("after the salvage", &after.events, truth)?;
+            if let Some(why) = after.error.filter(|_| !truth.forged) {
+                return Err(format!("after a salvage up to event {last} the strict reader stops: {why}"));
+            }
         }
         Err(OpenError::Corrupt(why)) => return Err(format!("a salvage called it corrupt: {why}")),
         Err(_) => {}

@@ -19,6 +19,7 @@ mod case;
 mod controls;
 mod errors;
 mod kills;
+mod plain_renames;
 mod poison;
 mod reported_once;
 mod stand;

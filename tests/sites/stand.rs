@@ -28,6 +28,8 @@ pub struct Stand {
     shim: PathBuf,
     directory: PathBuf,
     next: AtomicUsize,
+    /// The lives are those of a file system that knows no RENAME_NOREPLACE.
+    plain_rename: bool,
 }
 
 /// What a life under a fault came to.
@@ -47,7 +49,14 @@ impl Stand {
         toolchain::link("fault_shim", &shim, &["-ldl"], &["-shared", "-fPIC"]);
         // In memory: a killed process leaves the same there as on a disk, and no disk is waited for.
         let directory = toolchain::fresh_directory(&format!("sites-{name}"), true);
-        Self { child, shim, directory, next: AtomicUsize::new(0) }
+        Self { child, shim, directory, next: AtomicUsize::new(0), plain_rename: false }
+    }
+
+    /// The same, on a file system that knows no RENAME_NOREPLACE.
+    pub fn with_plain_renames(name: &str) -> Self {
+        let mut stand = Self::new(name);
+        stand.plain_rename = true;
+        stand
     }
 
     fn fresh_work(&self) -> PathBuf {
@@ -93,6 +102,9 @@ impl Stand {
     pub fn life(&self, scenario: &str, work: &Path) -> Command {
         let mut command = self.child("live", scenario, work);
         command.envs(self.shim_in_front(work));
+        if self.plain_rename {
+            command.env("WALREC_FAULT_PLAIN_RENAME", "1");
+        }
         command
     }
 

@@ -128,20 +128,20 @@ fn reserved_events_are_sampled_too() {
                         watched.writer.commit(),
                         Err(if id == 0 { AppendError::Invalid } else { AppendError::Order })
                     );
-                    assert_eq!(watched.writer.commit(), Err(AppendError::Invalid));
+                    assert_eq!(watched.writer.commit(), Err(AppendError::NoReservation));
                     continue;
                 }
                 3 => {
                     reserve(id + 1);
                     watched.writer.abort().unwrap();
-                    assert_eq!(watched.writer.commit(), Err(AppendError::Invalid));
+                    assert_eq!(watched.writer.commit(), Err(AppendError::NoReservation));
                     continue;
                 }
                 4 => {
                     // Passed over by an append.
                     reserve(id + 9);
                     watched.append(id + 1..=id + 1);
-                    assert_eq!(watched.writer.commit(), Err(AppendError::Invalid));
+                    assert_eq!(watched.writer.commit(), Err(AppendError::NoReservation));
                 }
                 _ => {
                     reserve(id + 1);

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::format::Reason;
 use crate::recorder::config::{Config, LogLevel};
 use crate::recorder::error::Error;
 use crate::segment::{self, Catalog, Corruption, Counting, counting_form};
@@ -50,8 +51,11 @@ pub(super) fn settle(directory: &dyn Directory, catalog: &mut Catalog, config: &
 }
 
 /// Damage of the bytes; an error of the system, or a newer format, is an error here too.
-fn damage(wrong: segment::Error) -> Result<Box<Corruption>, Error> {
+pub(super) fn damage(wrong: segment::Error) -> Result<Box<Corruption>, Error> {
     match wrong {
+        segment::Error::Corrupt(newer) if newer.reason == Reason::Version => {
+            Err(segment::Error::Newer { path: newer.path, offset: newer.offset }.into())
+        }
         segment::Error::Corrupt(corruption) => Ok(corruption),
         error => Err(error.into()),
     }

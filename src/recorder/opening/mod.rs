@@ -64,6 +64,7 @@ struct LockedLog {
 /// # Errors
 /// [`Error`]; with [`Error::Corrupt`] and [`Error::Newer`] nothing was changed.
 pub fn open(path: &Path, config: &Config) -> Result<(SegmentWriter, Manager), Error> {
+    config.try_cpus()?;
     let (writer, mut manager) = open_stepped(Arc::new(crate::storage::RealSystem), path, config)?;
     manager.start()?;
     Ok((writer, manager))
@@ -76,6 +77,7 @@ pub fn open(path: &Path, config: &Config) -> Result<(SegmentWriter, Manager), Er
 pub fn open_stepped(system: Arc<dyn System>, path: &Path, config: &Config) -> Result<(SegmentWriter, Manager), Error> {
     let begin = Instant::now();
     let geometry = config.validate()?;
+    stage_place::hold_in_memory(&*system, config)?;
     let log = lock_log(system, path, config)?;
     let directory = &*log.directory;
     let mut catalog = Catalog::read(directory)?;
@@ -85,6 +87,7 @@ pub fn open_stepped(system: Arc<dyn System>, path: &Path, config: &Config) -> Re
     let forms = forms::settle(directory, &mut catalog, config)?;
     let plan = survey(directory, &catalog, forms, meta, &evidence, config, geometry)?;
     let mut report = OpenReport::new(&catalog);
+    let oldest_hot = catalog.hot.difference(&plan.excluded).next().copied();
     let mut repair = Repair { log: &log, config, geometry, meta, evidence: &evidence, report: &mut report };
     let outcome = repair.run(plan, &catalog)?;
 
@@ -108,7 +111,6 @@ pub fn open_stepped(system: Arc<dyn System>, path: &Path, config: &Config) -> Re
     };
     report.failures.iter().for_each(|&reason| parts.telemetry.count_checksum_failure(reason));
     let shared = Arc::new(Shared::new(parts)?);
-    let oldest_hot = catalog.hot.first().copied();
     let (writer, mut workers) = assemble(&shared, oldest_hot, outcome)?;
     workers.meta.on_close()?;
     report.finish(durable.last_event_id, begin.elapsed());

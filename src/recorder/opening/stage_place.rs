@@ -13,9 +13,27 @@ use crate::format::{Geometry, Id128, STAGE_DIRECTORY};
 use crate::recorder::config::{Config, LogLevel};
 use crate::recorder::error::Error;
 use crate::recorder::shared::Shared;
-use crate::storage::{self, Directory, Place, Stage, StageRecord, remove_stage, stage_directory_name};
+use crate::storage::{self, Directory, Place, Stage, StageRecord, System, remove_stage, stage_directory_name};
 
 pub(super) const DEFAULT_PARENT: &str = "/dev/shm";
+
+/// Refuses a place that does not lie in memory where it must, before anything is touched. One that is not there is told when the stage
+/// is made.
+pub(super) fn hold_in_memory(system: &dyn System, config: &Config) -> Result<(), Error> {
+    if !config.require_shm {
+        return Ok(());
+    }
+    let parent = config.stage_dir.as_deref().unwrap_or(Path::new(DEFAULT_PARENT));
+    let Ok(directory) = system.open_directory(parent, true) else { return Ok(()) };
+    if !directory.attributes().at("stat", parent, "")?.in_memory {
+        return Err(not_in_memory(parent));
+    }
+    Ok(())
+}
+
+fn not_in_memory(path: &Path) -> Error {
+    Error::Refused { path: path.to_path_buf(), why: "it does not lie in memory".into() }
+}
 
 /// Builds the stage. The log gets an identity if it has none, and a new one when the old stage belongs to the log that this one
 /// was copied from.
@@ -121,10 +139,7 @@ fn place(
     let built = wanted.and_then(|directory| {
         let in_memory = directory.attributes().at("stat", directory.path(), "")?.in_memory;
         if !in_memory && (config.require_shm || !explicit) {
-            return Err(Error::Refused {
-                path: directory.path().to_path_buf(),
-                why: "it does not lie in memory".into(),
-            });
+            return Err(not_in_memory(directory.path()));
         }
         if !in_memory {
             on_disk(directory.path(), "the configured stage_dir does not lie in memory", config, report);
@@ -187,7 +202,14 @@ fn fall_back(
     let directory = log.directory.open_subdirectory(STAGE_DIRECTORY).at("open", path, STAGE_DIRECTORY)?;
     check_private(&*directory, directory.path())?;
     on_disk(directory.path(), why, config, report);
-    Ok(Stage::build(directory, config.stage_slots, geometry)?)
+    let place = directory.path().to_path_buf();
+    Stage::build(directory, config.stage_slots, geometry).map_err(|error| {
+        // Nothing of it is of use to anybody; a failure to remove it is only a leftover.
+        if error.is_no_space() {
+            let _ = remove_stage(&*log.system, &place);
+        }
+        error.into()
+    })
 }
 
 fn on_disk(place: &Path, why: &str, config: &Config, report: &mut OpenReport) {

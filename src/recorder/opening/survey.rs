@@ -1,4 +1,5 @@
-//! The survey: reads everything that is not sealed, and decides what the repair will do. Changes nothing.
+//! The survey: reads everything that is not sealed, and decides what the repair will do. Changes nothing. A salvage reads the sealed
+//! segments too (`whole_log`).
 //!
 //! | what follows the accepted events of a segment | in the last used segment | before it |
 //! |---|---|---|
@@ -11,6 +12,7 @@
 //! "Used" means that events were accepted, that a byte above the header is not zero, or that the segment is sealed. "Far" is more than the flusher ever has
 //! unsynced. A stage that continues the files moves the end of the accepted events up before this table is read.
 
+mod whole_log;
 mod with_stage;
 
 use std::collections::BTreeSet;
@@ -18,7 +20,9 @@ use std::collections::BTreeSet;
 use super::forms::Forms;
 use super::plan::{Plan, Surveyed, Torn};
 use super::stage_evidence::StageEvidence;
-use crate::format::{EVENTS_PER_BLOCK, Geometry, MetaPosition, Reason, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::format::{
+    EVENTS_PER_BLOCK, Geometry, MetaPosition, Reason, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName, SegmentNameKind,
+};
 use crate::recorder::config::{Config, LogLevel};
 use crate::recorder::error::Error;
 use crate::segment::{Catalog, Corruption, EndBlock, FrozenSegment, HotSegment, SegmentScan, scan_segment};
@@ -52,6 +56,9 @@ pub(super) fn survey(
         failures,
         use_stage: true,
     };
+    if config.salvage {
+        surveyor.exclude_what_does_not_hold()?;
+    }
     loop {
         match surveyor.run() {
             Ok(Outcome::Plan(mut plan)) => {
@@ -65,9 +72,10 @@ pub(super) fn survey(
                 config.log.log(LogLevel::Warning, &text);
                 surveyor.use_stage = false;
             }
-            Err(Error::Corrupt(corruption)) if config.salvage && surveyor.excluded.insert(corruption.segment_index) => {
-                surveyor.failures.push(corruption.reason);
-                config.log.log(LogLevel::Error, &format!("salvage: {corruption}"));
+            Err(Error::Corrupt(corruption))
+                if config.salvage && !surveyor.excluded.contains(&corruption.segment_index) =>
+            {
+                surveyor.exclude(corruption);
             }
             Err(error) => return Err(error),
         }
@@ -146,9 +154,14 @@ impl Surveyor<'_> {
     }
 
     fn corrupt(&self, index: u32, offset: u64, reason: Reason, detail: String) -> Error {
-        let name = crate::format::SegmentName::new(index, crate::format::SegmentNameKind::Hot).to_string();
-        let path = self.directory.path().join(name);
-        Error::Corrupt(Box::new(Corruption { path, segment_index: index, block: None, offset, reason, detail }))
+        Error::Corrupt(Box::new(self.corruption(index, offset, reason, detail)))
+    }
+
+    fn corruption(&self, segment_index: u32, offset: u64, reason: Reason, detail: String) -> Corruption {
+        let frozen = self.catalog.frozen.contains(&segment_index) && !self.catalog.hot.contains(&segment_index);
+        let kind = if frozen { SegmentNameKind::Frozen } else { SegmentNameKind::Hot };
+        let path = self.directory.path().join(SegmentName::new(segment_index, kind).to_string());
+        Corruption { path, segment_index, block: None, offset, reason, detail }
     }
 
     fn look_for_gaps(&self, plan: &mut Plan) -> Result<(), Error> {

@@ -221,7 +221,10 @@ impl Upkeep {
 
     fn set_unfit(&mut self, index: u32, why: &str) {
         self.unfit.insert(index);
-        let text = format!("segment {index} stays as it is, neither compressed nor deleted until the next open: {why}");
+        let text = format!(
+            "segment {index} stays as it is, neither compressed nor deleted: {why}. Nothing from it on is deleted any more, and the log \
+             grows, until the next open can read it, or an open with WALREC_FLAG_SALVAGE sets it aside"
+        );
         self.shared.config.log.log(LogLevel::Error, &text);
     }
 

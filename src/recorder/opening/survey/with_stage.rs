@@ -24,7 +24,9 @@ impl Surveyor<'_> {
         let fits = slot.page.created_ts_ns == segment.header.created_ts_ns
             && slot.page.num_blocks == segment.geometry.num_blocks();
         let Some(count) = slot.count(segment.geometry)?.filter(|_| fits) else { return Ok(None) };
-        if count > 0 && slot.page.previous_last_event_id != previous_last_id {
+        let follows = slot.page.previous_last_event_id == previous_last_id
+            || (slot.page.previous_last_event_id > previous_last_id && self.is_above_excluded(index));
+        if count > 0 && !follows {
             // Something is missing between the files and this slot: it continues nothing.
             return Ok(Some(from_file));
         }
@@ -36,6 +38,11 @@ impl Surveyor<'_> {
             taken.insert(index);
         }
         Ok(merged)
+    }
+
+    /// What a slot for this segment continues is being set aside: it is known what is missing between.
+    fn is_above_excluded(&self, index: u32) -> bool {
+        index.checked_sub(1).is_some_and(|below| self.excluded.contains(&below))
     }
 
     /// Holds the stage's events to the file's, and the ones above to the order rule.
