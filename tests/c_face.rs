@@ -219,6 +219,7 @@ fn every_subject_is_run() {
         "power_disk_child",
         "full_disk",
         "hung_disk",
+        "no_fallocate",
         "small_disk",
     ];
     let directory = toolchain::project().join("tests/c");
