@@ -271,7 +271,8 @@ typedef struct walrec_config_t {
     uint32_t stage_slots;
     /**
      * Microseconds from an append to the begin of the write that makes it durable, at the most: 1 to 1000000,
-     * default 200.
+     * default 200. After a pause in the appends it may be 1 ms more: the thread walrec-flush looks once in 1 ms then,
+     * as it does for 256 KiB that wait, which are written at once whatever the interval says.
      */
     uint32_t flush_interval_us;
     /** WALREC_FULL_WAIT (0) or WALREC_FULL_FAIL (1). */

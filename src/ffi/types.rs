@@ -98,7 +98,8 @@ pub struct walrec_config_t {
     /// Segments that fit the stage in shared memory: 3 to 1024, default 6.
     pub stage_slots: u32,
     /// Microseconds from an append to the begin of the write that makes it durable, at the most: 1 to 1000000,
-    /// default 200.
+    /// default 200. After a pause in the appends it may be 1 ms more: the thread walrec-flush looks once in 1 ms then,
+    /// as it does for 256 KiB that wait, which are written at once whatever the interval says.
     pub flush_interval_us: u32,
     /// WALREC_FULL_WAIT (0) or WALREC_FULL_FAIL (1).
     pub full_policy: u32,
