@@ -125,7 +125,10 @@
 /** The operating system gave an error; walrec_last_error names it and the file. */
 #define WALREC_E_IO -6
 
-/** No space left, or the segment numbers are used up. Appends go on when space returns. */
+/**
+ * No space left, no descriptor left to open a file with, or the segment numbers are used up. Appends go on when
+ * there is space, or a descriptor, again.
+ */
 #define WALREC_E_NOSPACE -7
 
 /** Another recorder has the log directory or the stage open. */
@@ -267,7 +270,10 @@ typedef struct walrec_config_t {
      * deleted before the first append after walrec_open.
      */
     uint32_t max_compressed_segments;
-    /** Segments that fit the stage in shared memory: 3 to 1024, default 6. */
+    /**
+     * Segments that fit the stage in shared memory: 3 to 1024, default 6. Each takes two file descriptors:
+     * walrec_open gives WALREC_E_INVALID when RLIMIT_NOFILE is below 2 * stage_slots + 32.
+     */
     uint32_t stage_slots;
     /**
      * Microseconds from an append to the begin of the write that makes it durable, at the most: 1 to 1000000,

@@ -110,6 +110,7 @@ subjects! {
     salvage_on_tmpfs: "salvage", SharedMemory;
     seek_time: "seek_time", Disk;
     verify: "verify", Disk;
+    descriptors: "descriptors", Disk;
     report: "report", Disk;
     report_on_tmpfs: "report", SharedMemory;
     last_error: "last_error", Disk;

@@ -21,6 +21,14 @@ impl Error {
     pub fn is_no_space(&self) -> bool {
         is_no_space(&self.source)
     }
+
+    /// Whether a file could not be opened or made, or a directory not be listed, because there was no descriptor for it, or no memory, just
+    /// then. Nothing has happened, and nothing was promised. It says nothing of a read, a write or a sync.
+    #[must_use]
+    pub fn is_out_of_descriptors(&self) -> bool {
+        matches!(self.operation, "open" | "create" | "list")
+            && matches!(self.source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+    }
 }
 
 /// ENOSPC or EDQUOT.

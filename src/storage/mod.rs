@@ -84,6 +84,10 @@ pub trait System: Send + Sync + fmt::Debug {
     fn random_id(&self) -> io::Result<Id128>;
     /// Wall-clock time in nanoseconds since 1970.
     fn realtime_ns(&self) -> u64;
+    /// Descriptors that this process may have.
+    fn descriptor_limit(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 /// What a directory is, as far as trust goes.

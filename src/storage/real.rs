@@ -165,6 +165,13 @@ impl System for RealSystem {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
+
+    fn descriptor_limit(&self) -> u64 {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the structure may be written.
+        let told = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0;
+        if told { limit.rlim_cur } else { u64::MAX }
+    }
 }
 
 fn rename_no_replace(from_directory: RawFd, from: &CStr, to_directory: RawFd, to: &CStr) -> io::Result<()> {

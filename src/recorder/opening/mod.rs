@@ -76,6 +76,7 @@ pub fn open(path: &Path, config: &Config) -> Result<(SegmentWriter, Manager), Er
 pub fn open_stepped(system: Arc<dyn System>, path: &Path, config: &Config) -> Result<(SegmentWriter, Manager), Error> {
     let begin = Instant::now();
     let geometry = config.validate()?;
+    hold_to_descriptors(&*system, config)?;
     let log = lock_log(system, path, config)?;
     let directory = &*log.directory;
     let mut catalog = Catalog::read(directory)?;
@@ -191,6 +192,23 @@ fn load(shared: &Shared, number: SlotNumber, resumed: Resumed) -> Result<ActiveS
     let prepared =
         PreparedSegment { file: resumed.file, header: resumed.header, geometry: shared.geometry, slot: number };
     Ok(ActiveSegment { segment: prepared, progress: resumed.progress })
+}
+
+/// Descriptors beside the slots' own: the log's directory and its small files, and what the process has of its own at the least.
+const OTHER_DESCRIPTORS: u64 = 32;
+
+/// A limit that the pool alone would use up is not met in the middle of the day. It is the caller's, and is not raised in silence.
+fn hold_to_descriptors(system: &dyn System, config: &Config) -> Result<(), Error> {
+    let limit = system.descriptor_limit();
+    // The slot's file, and its segment's.
+    let needed = 2 * u64::from(config.stage_slots) + OTHER_DESCRIPTORS;
+    if limit < needed {
+        let slots = config.stage_slots;
+        return Err(Error::Invalid(format!(
+            "stage_slots is {slots}, which needs {needed} file descriptors, and this process may have {limit} (RLIMIT_NOFILE)"
+        )));
+    }
+    Ok(())
 }
 
 fn lock_log(system: Arc<dyn System>, path: &Path, config: &Config) -> Result<LockedLog, Error> {

@@ -11,7 +11,7 @@
 use std::io;
 
 use crate::format::{BLOCK_BYTES, Geometry, SEGMENT_HEADER_BYTES, SegmentName, SegmentNameKind};
-use crate::segment::{HotSegment, SealedWalk};
+use crate::segment::{self, HotSegment, SealedWalk};
 use crate::storage::{self, Access, Directory, File, FrameEncoder, FrozenReader, Place};
 
 /// Blocks of one frame.
@@ -60,7 +60,11 @@ impl Freezer {
     /// Makes segment `index`'s `.wal.lz4`, durable. One that is there already, beside its `.wal`, is made anew.
     pub(super) fn freeze(&mut self, directory: &dyn Directory, index: u32) -> Result<FrozenBytes, FreezeError> {
         let path = directory.path();
-        let segment = HotSegment::open(directory, index).map_err(|error| FreezeError::Unfit(error.to_string()))?;
+        let segment = HotSegment::open(directory, index).map_err(|error| match error {
+            // The segment is not at fault.
+            segment::Error::Io(error) if error.is_out_of_descriptors() => FreezeError::Io(error),
+            error => FreezeError::Unfit(error.to_string()),
+        })?;
         let temp = SegmentName::new(index, SegmentNameKind::Freezing).to_string();
         remove_if_there(directory, &temp)?;
         let file = directory.create_file(&temp, Access::Write).at("create", path, &temp)?;

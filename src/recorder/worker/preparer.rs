@@ -251,7 +251,7 @@ impl SegmentPreparer {
         self.wait_for_space(error)
     }
 
-    /// Nothing but a sync is final: everything else is tried again when there is space.
+    /// Nothing but a sync is final: everything else is tried again, when there is space, or a descriptor.
     fn wait_for_space(&self, error: storage::Error) -> Result<usize, WorkerError> {
         if !may_retry_write(&error) || error.operation.starts_with("sync") {
             return Err(error.into());

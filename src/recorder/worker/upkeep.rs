@@ -97,10 +97,7 @@ impl Upkeep {
 
     /// Does one duty; 0 when there is nothing to do, or no space to do it.
     pub(super) fn do_one(&mut self) -> Result<usize, WorkerError> {
-        if !self.read_catalog()? {
-            return Ok(0);
-        }
-        match self.try_one() {
+        match self.read_catalog().and_then(|there| if there { self.try_one() } else { Ok(false) }) {
             Err(error) if may_retry_write(&error) && !error.operation.starts_with("sync") => {
                 self.shared.set_no_space(NO_SPACE_MAINTAINER, Some(&error.to_string()));
                 Ok(0)
@@ -114,7 +111,7 @@ impl Upkeep {
     }
 
     /// Reads the names once, after the first append; `false` before it.
-    fn read_catalog(&mut self) -> Result<bool, WorkerError> {
+    fn read_catalog(&mut self) -> Result<bool, storage::Error> {
         if self.catalog.is_some() {
             return Ok(true);
         }
@@ -246,6 +243,8 @@ impl Upkeep {
                 self.last_event_ids.insert(index, last_event_id);
                 last_event_id >= floor
             }
+            // Held for now: the segment is not at fault.
+            Err(segment::Error::Io(error)) if error.is_out_of_descriptors() => true,
             unknown => {
                 let why = unknown.err().as_ref().map_or("it is not sealed".into(), segment::Error::to_string);
                 self.set_unfit(index, &why);
