@@ -111,6 +111,7 @@ subjects! {
     seek_time: "seek_time", Disk;
     verify: "verify", Disk;
     descriptors: "descriptors", Disk;
+    little_memory: "little_memory", Disk;
     report: "report", Disk;
     report_on_tmpfs: "report", SharedMemory;
     last_error: "last_error", Disk;

@@ -21,6 +21,7 @@
     reason = "reads and finalizes the bytes of stage slots that are the flusher's by the stage's rule"
 )]
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -129,9 +130,12 @@ impl Worker for SegmentFlusher {
 
 impl SegmentFlusher {
     /// `link`: the chain value of the segment before the first activated one.
-    pub(crate) fn new(shared: Arc<Shared>, rings: FlusherRings, link: Option<u64>) -> Self {
-        let buffer = PageBuffer::in_huge_pages(MOST_UNSYNCED_BYTES);
-        Self { shared, rings, front: None, handing_on: None, link, buffer, last_cycle: Instant::now() }
+    ///
+    /// # Errors
+    /// No memory.
+    pub(crate) fn new(shared: Arc<Shared>, rings: FlusherRings, link: Option<u64>) -> io::Result<Self> {
+        let buffer = PageBuffer::in_huge_pages(MOST_UNSYNCED_BYTES)?;
+        Ok(Self { shared, rings, front: None, handing_on: None, link, buffer, last_cycle: Instant::now() })
     }
 
     /// Whether every segment that it was given has been handed on.

@@ -90,15 +90,17 @@ impl Making {
 }
 
 impl SegmentPreparer {
+    /// # Errors
+    /// No memory.
     pub(crate) fn new(
         shared: Arc<Shared>,
         prepared: Producer<PreparedSegment>,
         freed: Consumer<FreedSlot>,
         start: PreparerStart,
-    ) -> Self {
-        let header_page = PageBuffer::zeroed(PAGE_BYTES);
-        let zeros = PageBuffer::zeroed(ZERO_BYTES);
-        Self { shared, prepared, freed, start, making: None, header_page, zeros }
+    ) -> io::Result<Self> {
+        let header_page = PageBuffer::zeroed(PAGE_BYTES)?;
+        let zeros = PageBuffer::zeroed(ZERO_BYTES)?;
+        Ok(Self { shared, prepared, freed, start, making: None, header_page, zeros })
     }
 
     /// One above the last segment made.

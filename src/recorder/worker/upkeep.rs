@@ -24,7 +24,7 @@ use crate::recorder::config::LogLevel;
 use crate::recorder::retention::{Duty, Limits, next_duty};
 use crate::recorder::shared::{NO_SPACE_MAINTAINER, Shared};
 use crate::segment::{self, Catalog, FrozenSegment, HotSegment};
-use crate::storage;
+use crate::storage::{self, MEMORY, Place};
 use crate::telemetry::{Count, Moment, Timing};
 
 #[derive(Debug)]
@@ -72,6 +72,22 @@ impl Upkeep {
         let found_files = (found.end - found.start).saturating_add(upkeep.shared.config.stage_slots);
         upkeep.shared.set_hot_span(found.start, upkeep.most_hot_files().max(found_files));
         upkeep
+    }
+
+    pub(super) fn make_ready(&mut self) -> Result<(), storage::Error> {
+        let config = &self.shared.config;
+        if !config.no_compress && config.max_segments != u32::MAX {
+            self.freezer()?;
+        }
+        Ok(())
+    }
+
+    fn freezer(&mut self) -> Result<&mut Freezer, storage::Error> {
+        let freezer = match self.freezer.take() {
+            Some(freezer) => freezer,
+            None => Freezer::new().at(MEMORY, self.shared.directory.path(), "")?,
+        };
+        Ok(self.freezer.insert(freezer))
     }
 
     fn most_hot_files(&self) -> u32 {
@@ -159,7 +175,7 @@ impl Upkeep {
 
     fn freeze(&mut self, index: u32) -> Result<(), storage::Error> {
         let directory = Arc::clone(&self.shared.directory);
-        let freezer = self.freezer.get_or_insert_with(Freezer::new);
+        let freezer = self.freezer()?;
         let begin = Moment::now();
         let bytes = match freezer.freeze(&*directory, index) {
             Err(FreezeError::Unfit(why)) => {
