@@ -34,7 +34,7 @@ fn errors_of(call: &str) -> &'static [&'static str] {
         "pread" => &["EIO", "EINTR", "SHORT"],
         "pwrite" => &["EIO", "ENOSPC", "EDQUOT", "EINTR", "EAGAIN", "SHORT"],
         "fallocate" | "fdatasync" | "fsync" => &["EIO", "ENOSPC", "EDQUOT", "EINTR"],
-        "ftruncate" => &["EIO", "EINTR"],
+        "ftruncate" => &["EIO", "ENOSPC", "EDQUOT", "EINTR"],
         "mkdir" | "mkdirat" | "renameat" | "renameat2" | "linkat" => &["EIO", "ENOSPC", "EDQUOT", "EROFS"],
         "unlinkat" | "rmdir" => &["EIO", "EROFS"],
         "mmap" => &["ENOMEM"],

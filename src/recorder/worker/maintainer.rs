@@ -85,7 +85,11 @@ impl SegmentMaintainer {
         self.page[..SEGMENT_HEADER_BYTES].copy_from_slice(&header.to_bytes());
         segment.file.write_all_at(&self.page, 0).at("write", path, &name)?;
         segment.file.sync_data().at("sync", path, &name)?;
-        segment.file.set_len(segment.geometry.segment_bytes() as u64).at("cut", path, &name)?;
+        match segment.file.set_len(segment.geometry.segment_bytes() as u64).at("cut", path, &name) {
+            // To give space back takes some on some file systems. The padding stays.
+            Err(error) if error.is_no_space() => {}
+            other => other?,
+        }
         segment.file.drop_cache(0..u64::MAX);
         Ok(())
     }
