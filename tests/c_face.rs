@@ -112,6 +112,7 @@ subjects! {
     verify: "verify", Disk;
     descriptors: "descriptors", Disk;
     little_memory: "little_memory", Disk;
+    closed_shm: "closed_shm", Disk;
     report: "report", Disk;
     report_on_tmpfs: "report", SharedMemory;
     last_error: "last_error", Disk;

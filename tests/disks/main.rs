@@ -115,8 +115,8 @@ fn out_of_metadata() {
 /// Closed and killed logs go on where space is made by writing zeros.
 #[test]
 fn disks_that_cannot_allocate() {
-    let _alone = alone();
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    let _alone = alone();
     for disk in [EXT2, EXT3] {
         judge(disk.name, ground::run("no fallocate", disk, program("no_fallocate", &PROGRAM), &[]));
     }

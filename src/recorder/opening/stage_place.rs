@@ -37,6 +37,7 @@ pub(super) fn build(
         }
     };
     set_aside(log, evidence, config, report)?;
+    tell_of_foreign(evidence, config, report);
     let parent = config.stage_dir.as_deref().unwrap_or(Path::new(DEFAULT_PARENT));
     // One that is not there is told when the stage is made.
     if let Ok(parent) = log.system.absolute_path(parent) {
@@ -84,6 +85,20 @@ fn set_aside(log: &LockedLog, evidence: &StageEvidence, config: &Config, report:
         return Ok(());
     }
     rename_aside(log, path, config)
+}
+
+/// The stage of another directory is taken from and left. It may be this log's own: where its file system was mounted anew in this
+/// boot, the device can have another number. Then nothing leads to it any more.
+fn tell_of_foreign(evidence: &StageEvidence, config: &Config, report: &OpenReport) {
+    if let (true, Some(path)) = (evidence.foreign && report.flags & OpenFlags::STAGE_SET_ASIDE == 0, &evidence.path) {
+        let text = format!(
+            "{}: this stage was made for a log directory on another device, or with another inode: a log that this one was copied from, \
+             or this one before its file system was mounted anew. Its events are taken, and it is left as it is, in memory: remove \
+             it when no log needs it",
+            path.display()
+        );
+        config.log.log(LogLevel::Warning, &text);
+    }
 }
 
 fn rename_aside(log: &LockedLog, path: &Path, config: &Config) -> Result<(), Error> {
@@ -141,7 +156,7 @@ fn place(
             }
             Err(error)
         }
-        Err(Error::Io(error)) if error.is_no_space() || error.source.kind() == io::ErrorKind::NotFound => {
+        Err(Error::Io(error)) if is_unusable(&error) => {
             // What was made of it goes away again; a failure to do so is only a leftover.
             let _ = remove_stage(&*log.system, &parent.join(stage_directory_name(id)));
             fall_back(log, &error.to_string(), config, geometry, report)
@@ -151,6 +166,17 @@ fn place(
             fall_back(log, &format!("{}: {why}", path.display()), config, geometry, report)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Whether the default place cannot hold the pool: no space, nothing there, or nothing may be made there. What is there and may not be
+/// opened is somebody else's, and is an error.
+fn is_unusable(error: &storage::Error) -> bool {
+    use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
+    match error.source.kind() {
+        NotFound | ReadOnlyFilesystem => true,
+        PermissionDenied => error.operation.starts_with("create"),
+        _ => error.is_no_space(),
     }
 }
 
