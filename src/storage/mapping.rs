@@ -274,6 +274,8 @@ fn huge_pages(bytes: usize) -> Option<Pages> {
     let map = MmapMut::map_anon(bytes + HUGE_PAGE_BYTES).ok()?;
     let place = map.as_ptr().align_offset(HUGE_PAGE_BYTES);
     map.advise_range(Advice::HugePage, place, bytes - bytes % HUGE_PAGE_BYTES).ok()?;
+    // A child of the process has no use for it, and would have this one copy its pages when it writes to them again.
+    let _ = map.advise(Advice::DontFork);
     Some(Pages::Huge { map, place, bytes })
 }
 

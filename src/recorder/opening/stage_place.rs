@@ -14,6 +14,7 @@ use crate::recorder::config::{Config, LogLevel};
 use crate::recorder::error::Error;
 use crate::recorder::shared::Shared;
 use crate::storage::{self, Directory, Place, Stage, StageRecord, remove_stage, stage_directory_name};
+use crate::sync::SignalsBlocked;
 
 pub(super) const DEFAULT_PARENT: &str = "/dev/shm";
 
@@ -144,7 +145,7 @@ fn place(
         if !in_memory {
             on_disk(directory.path(), "the configured stage_dir does not lie in memory", config, report);
         }
-        Ok(Stage::build(directory, config.stage_slots, geometry)?)
+        Ok(build_pool(directory, config, geometry)?)
     });
     match built {
         Ok(stage) => Ok(stage),
@@ -200,6 +201,17 @@ fn wanted_directory(
     if directory.try_lock().at("lock", &path, "")? { Ok(directory) } else { Err(Error::Locked(path)) }
 }
 
+/// No signal reaches this thread meanwhile. Some kernels undo what a tmpfs has allocated at each signal and say EINTR: an interval timer
+/// would have it begin anew for ever. And a limit on file sizes is an error here, with its place, and does not end the process.
+fn build_pool(directory: Arc<dyn Directory>, config: &Config, geometry: Geometry) -> Result<Stage, storage::Error> {
+    let blocked = SignalsBlocked::here();
+    let built = Stage::build(directory, config.stage_slots, geometry);
+    if built.is_err() {
+        blocked.take_file_size_signal();
+    }
+    built
+}
+
 fn fall_back(
     log: &LockedLog,
     why: &str,
@@ -213,7 +225,7 @@ fn fall_back(
     let directory = log.directory.open_subdirectory(STAGE_DIRECTORY).at("open", path, STAGE_DIRECTORY)?;
     check_private(&*directory, directory.path())?;
     on_disk(directory.path(), why, config, report);
-    Ok(Stage::build(directory, config.stage_slots, geometry)?)
+    Ok(build_pool(directory, config, geometry)?)
 }
 
 fn on_disk(place: &Path, why: &str, config: &Config, report: &mut OpenReport) {
