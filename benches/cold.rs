@@ -147,7 +147,7 @@ fn cold(criterion: &mut Criterion, payload: Payload, hot: &Path) -> Cold {
 
     let bytes = std::fs::read(hot.join(format!("FS.{first:08}.wal"))).unwrap();
     let content = &bytes[walrec::format::SEGMENT_HEADER_BYTES..usize::try_from(segment.bytes).unwrap()];
-    let mut encoder = FrameEncoder::new(FRAME_BYTES);
+    let mut encoder = FrameEncoder::new(FRAME_BYTES).unwrap();
     sample(&mut group, &mut lines, "LZ4 compression alone", segment, || {
         timed(|| content.chunks(FRAME_BYTES).map(|part| encoder.encode(part).unwrap().len()).sum::<usize>())
     });

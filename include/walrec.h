@@ -128,7 +128,10 @@
 /** The operating system gave an error; walrec_last_error names it and the file. */
 #define WALREC_E_IO -6
 
-/** No space left, or the segment numbers are used up. Appends go on when space returns. */
+/**
+ * No space left, no descriptor left to open a file with, or the segment numbers are used up. Appends go on when
+ * there is space, or a descriptor, again.
+ */
 #define WALREC_E_NOSPACE -7
 
 /** Another recorder has the log directory or the stage open. */
@@ -270,11 +273,15 @@ typedef struct walrec_config_t {
      * deleted before the first append after walrec_open.
      */
     uint32_t max_compressed_segments;
-    /** Segments that fit the stage in shared memory: 3 to 1024, default 6. */
+    /**
+     * Segments that fit the stage in shared memory: 3 to 1024, default 6. Each takes two file descriptors:
+     * walrec_open gives WALREC_E_INVALID when RLIMIT_NOFILE is below 2 * stage_slots + 32.
+     */
     uint32_t stage_slots;
     /**
      * Microseconds from an append to the begin of the write that makes it durable, at the most: 1 to 1000000,
-     * default 200.
+     * default 200. After a pause in the appends it may be 1 ms more: the thread walrec-flush looks once in 1 ms then,
+     * as it does for 256 KiB that wait, which are written at once whatever the interval says.
      */
     uint32_t flush_interval_us;
     /** WALREC_FULL_WAIT (0) or WALREC_FULL_FAIL (1). */

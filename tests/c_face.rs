@@ -110,6 +110,10 @@ subjects! {
     salvage_on_tmpfs: "salvage", SharedMemory;
     seek_time: "seek_time", Disk;
     verify: "verify", Disk;
+    descriptors: "descriptors", Disk;
+    little_memory: "little_memory", Disk;
+    open_signals: "open_signals", Disk;
+    closed_shm: "closed_shm", Disk;
     report: "report", Disk;
     report_on_tmpfs: "report", SharedMemory;
     last_error: "last_error", Disk;
@@ -219,6 +223,7 @@ fn every_subject_is_run() {
         "power_disk_child",
         "full_disk",
         "hung_disk",
+        "no_fallocate",
         "small_disk",
     ];
     let directory = toolchain::project().join("tests/c");

@@ -36,7 +36,8 @@ pub const WALREC_E_CLOSED: i32 = -4;
 pub const WALREC_E_FAILED: i32 = -5;
 /// The operating system gave an error; walrec_last_error names it and the file.
 pub const WALREC_E_IO: i32 = -6;
-/// No space left, or the segment numbers are used up. Appends go on when space returns.
+/// No space left, no descriptor left to open a file with, or the segment numbers are used up. Appends go on when
+/// there is space, or a descriptor, again.
 pub const WALREC_E_NOSPACE: i32 = -7;
 /// Another recorder has the log directory or the stage open.
 pub const WALREC_E_LOCKED: i32 = -8;

@@ -95,10 +95,12 @@ pub struct walrec_config_t {
     /// both defaults the log keeps 160 segments: 21 seconds at a million events a second. Nothing is compressed or
     /// deleted before the first append after walrec_open.
     pub max_compressed_segments: u32,
-    /// Segments that fit the stage in shared memory: 3 to 1024, default 6.
+    /// Segments that fit the stage in shared memory: 3 to 1024, default 6. Each takes two file descriptors:
+    /// walrec_open gives WALREC_E_INVALID when RLIMIT_NOFILE is below 2 * stage_slots + 32.
     pub stage_slots: u32,
     /// Microseconds from an append to the begin of the write that makes it durable, at the most: 1 to 1000000,
-    /// default 200.
+    /// default 200. After a pause in the appends it may be 1 ms more: the thread walrec-flush looks once in 1 ms then,
+    /// as it does for 256 KiB that wait, which are written at once whatever the interval says.
     pub flush_interval_us: u32,
     /// WALREC_FULL_WAIT (0) or WALREC_FULL_FAIL (1).
     pub full_policy: u32,

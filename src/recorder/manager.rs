@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::error::Error;
-use super::opening::{OpenReport, StageClosing};
+use super::opening::{OpenReport, SMALL_MEMORY, StageClosing};
 use super::shared::{Shared, this_thread};
 use super::worker::{MetaCoordinator, SegmentFlusher, SegmentMaintainer, SegmentPreparer, WorkerError};
 use crate::format::{MetaPosition, SegmentName, SegmentNameKind};
 use crate::segment::HotSegment;
-use crate::storage::{Doorbell, Place};
+use crate::storage::{Doorbell, MEMORY, Place, look_for_memory};
 use crate::sync::{Bell, Worker, WorkerThread};
 use crate::telemetry::{Count, Timed, Timing};
 
@@ -96,6 +96,8 @@ impl Manager {
         };
         let shared = &**self.shared;
         let (config, bells) = (&shared.config, &shared.bells);
+        let mut workers = workers;
+        workers.maintainer.make_ready()?;
         let telemetry = &shared.telemetry;
         let meta = Timed::new(workers.meta, telemetry, Timing::LoopMeta, Timing::SleepMeta);
         let meta = self.spawn(meta, &bells.meta, config.cpu_meta)?;
@@ -106,7 +108,8 @@ impl Manager {
         let preparer = Timed::new(workers.preparer, telemetry, Timing::LoopPrepare, Timing::SleepPrepare);
         let preparer = self.spawn(preparer, &bells.prepare, config.cpu_prepare)?;
         *self.crew() = Crew::Running(Box::new(Threads { preparer, flusher, maintainer, meta }));
-        Ok(())
+        // The workers' names, paths and messages are made where no error can be told.
+        Ok(look_for_memory(SMALL_MEMORY).at(MEMORY, self.path(), "")?)
     }
 
     fn spawn<W>(&self, worker: W, bell: &Arc<Bell>, cpu: Option<u32>) -> Result<WorkerThread<W>, Error>

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::format::{BLOCK_BYTES, Geometry};
-use crate::storage::File;
+use crate::storage::{File, zeroed_bytes};
 
 /// Blocks read at once: 257 KiB, which stay in the processor's second cache.
 const READ_BLOCKS: u32 = 16;
@@ -56,7 +56,11 @@ impl<'file> BlockReader<'file> {
     fn fill(&mut self, first: u32) -> io::Result<()> {
         let blocks = READ_BLOCKS.min(self.geometry.num_blocks() - first);
         self.held = 0;
-        self.buffer.resize(blocks as usize * BLOCK_BYTES, 0);
+        let bytes = blocks as usize * BLOCK_BYTES;
+        if self.buffer.capacity() < bytes {
+            self.buffer = zeroed_bytes(bytes)?;
+        }
+        self.buffer.resize(bytes, 0);
         let read = self.file.read_up_to(&mut self.buffer, Geometry::block_offset(first) as u64)?;
         if read < BLOCK_BYTES {
             return Err(io::ErrorKind::UnexpectedEof.into());

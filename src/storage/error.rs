@@ -4,6 +4,9 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// The operation of getting memory for a large buffer.
+pub const MEMORY: &str = "get memory for";
+
 /// What was tried, on which file, and what the system said.
 #[derive(Debug)]
 pub struct Error {
@@ -20,6 +23,14 @@ impl Error {
     #[must_use]
     pub fn is_no_space(&self) -> bool {
         is_no_space(&self.source)
+    }
+
+    /// Whether a file could not be opened or made, or a directory not be listed, because there was no descriptor for it, or no memory, just
+    /// then, or a buffer not be had. Nothing has happened, and nothing was promised. It says nothing of a read, a write or a sync.
+    #[must_use]
+    pub fn is_out_of_descriptors(&self) -> bool {
+        matches!(self.operation, "open" | "create" | "list" | MEMORY)
+            && matches!(self.source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
     }
 }
 

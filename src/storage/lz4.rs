@@ -11,7 +11,8 @@ use lz4_flex::frame::FrameDecoder;
 use xxhash_rust::xxh32::xxh32;
 
 use super::File;
-use super::lz4_frame::FLAGS as WRITTEN_FLAGS;
+use super::lz4_frame::{FLAGS as WRITTEN_FLAGS, FrameEncoder, MOST_CONTENT};
+use super::mapping::{look_for_memory, zeroed_bytes};
 use crate::format::{u32_at, u64_at};
 
 const READ_BYTES: usize = 1 << 18;
@@ -37,6 +38,24 @@ impl FrozenReader {
     #[must_use]
     pub fn new(file: impl Into<Arc<dyn File>>) -> Self {
         Self { decoder: FrameDecoder::new(FileStream::new(Some(file.into()), Box::default(), 0)), shape: None }
+    }
+
+    /// Without a file yet, and with all the buffers that frames of [`FrameEncoder`] take.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn in_advance() -> io::Result<Self> {
+        // The decoder makes its own with the first frame, where no error can be told: one for a block, and one for what becomes of it.
+        look_for_memory(2 * MOST_CONTENT + READ_BYTES)?;
+        let mut encoder = FrameEncoder::new(1)?;
+        let frame = encoder.encode(&[0])?;
+        let mut buffer = zeroed_bytes(READ_BYTES)?;
+        buffer[..frame.len()].copy_from_slice(frame);
+        let mut stream = FileStream::new(None, buffer.into_boxed_slice(), 0);
+        stream.end = frame.len();
+        let mut reader = Self { decoder: FrameDecoder::new(stream), shape: None };
+        reader.read_up_to(&mut [0; 2])?;
+        Ok(reader)
     }
 
     /// Goes on at `offset` of the file, where a frame begins.
@@ -140,7 +159,7 @@ impl FileStream {
             if self.buffer.is_empty() {
                 // A small file needs no large one.
                 let bytes = usize::try_from(file.attributes()?.bytes).unwrap_or(READ_BYTES).min(READ_BYTES);
-                self.buffer = vec![0; bytes].into_boxed_slice();
+                self.buffer = zeroed_bytes(bytes)?.into_boxed_slice();
             }
             self.end = file.read_at(&mut self.buffer, self.offset)?;
             self.offset += self.end as u64;
@@ -383,7 +402,7 @@ mod tests {
         let mut header = [0; 64];
         header[..4].copy_from_slice(b"head");
         for content in [noise, header] {
-            let frame = FrameEncoder::new(64).encode(&content).unwrap().to_vec();
+            let frame = FrameEncoder::new(64).unwrap().encode(&content).unwrap().to_vec();
             let machine = SimulatedSystem::new(1);
             let file = |bytes: &[u8]| {
                 machine.write_file("/frame", bytes);

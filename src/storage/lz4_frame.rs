@@ -9,13 +9,15 @@ use std::io;
 use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 use xxhash_rust::xxh32::xxh32;
 
+use super::mapping::zeroed_bytes;
+
 const MAGIC: [u8; 4] = 0x184d_2204_u32.to_le_bytes();
 /// Version 1, independent blocks, content size, content checksum.
 pub(super) const FLAGS: u8 = 0b0110_1100;
 /// Blocks of at most 4 MiB.
 const BLOCK_DESCRIPTOR: u8 = 0b0111_0000;
 /// Most content of one frame: one block.
-const MOST_CONTENT: usize = 4 << 20;
+pub(super) const MOST_CONTENT: usize = 4 << 20;
 /// Magic, flags, block descriptor, content size, header checksum, block size.
 const BEFORE_BLOCK: usize = 4 + 2 + 8 + 1 + 4;
 /// End mark and content checksum.
@@ -40,11 +42,14 @@ impl FrameEncoder {
     ///
     /// # Panics
     /// When they are more.
-    #[must_use]
-    pub fn new(most_bytes: usize) -> Self {
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn new(most_bytes: usize) -> io::Result<Self> {
         assert!(most_bytes <= MOST_CONTENT, "one block a frame");
         let room = BEFORE_BLOCK + get_maximum_output_size(most_bytes) + AFTER_BLOCK;
-        Self { table: CompressTable::large(), frame: vec![0; room] }
+        // The table is made where no error can be told; it has 16 KiB.
+        Ok(Self { table: CompressTable::large(), frame: zeroed_bytes(room)? })
     }
 
     /// The frame of `content`, which is not empty.
@@ -94,7 +99,7 @@ mod tests {
 
     #[test]
     fn others_decode_what_is_encoded() {
-        let mut encoder = FrameEncoder::new(1 << 20);
+        let mut encoder = FrameEncoder::new(1 << 20).unwrap();
         let mut word = 1_u64;
         let mut random = || {
             word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -111,7 +116,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let mut encoder = FrameEncoder::new(64);
+        let mut encoder = FrameEncoder::new(64).unwrap();
         assert!(encoder.encode(&[]).is_err());
         assert!(encoder.encode(&[0; 65]).is_err() || decode(encoder.encode(&[0; 65]).unwrap()) == [0; 65]);
         assert!(encoder.encode(&[0; 4096]).is_err());

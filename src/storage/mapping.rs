@@ -9,7 +9,7 @@
 //! 2. Every pointer handed out is page-aligned and covers `len` bytes.
 #![allow(unsafe_code, reason = "maps memory and hands out pointers to it")]
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -19,6 +19,33 @@ use std::sync::Arc;
 use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw};
 
 use crate::format::PAGE_BYTES;
+
+fn no_memory() -> io::Error {
+    io::Error::from_raw_os_error(libc::ENOMEM)
+}
+
+/// `bytes` zeros, made at once and not with their first use. For what is large: to run out of memory is an error, not the engine's end.
+///
+/// # Errors
+/// No memory.
+pub fn zeroed_bytes(bytes: usize) -> io::Result<Vec<u8>> {
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(bytes).map_err(|_| no_memory())?;
+    buffer.resize(bytes, 0);
+    Ok(buffer)
+}
+
+/// Whether there is so much memory now; it is given back at once. For what is then allocated where no error can be told.
+///
+/// # Errors
+/// No memory.
+pub fn look_for_memory(bytes: usize) -> io::Result<()> {
+    let mut probe: Vec<u8> = Vec::new();
+    probe.try_reserve_exact(bytes).map_err(|_| no_memory())?;
+    // Not to be left out as useless.
+    std::hint::black_box(probe.as_mut_ptr());
+    Ok(())
+}
 
 /// Zeroed pages of the heap, freed with their last owner.
 pub struct HeapPages {
@@ -33,14 +60,15 @@ unsafe impl Sync for HeapPages {}
 
 impl HeapPages {
     /// `bytes` rounded up to whole pages, at least one, all zero.
-    #[must_use]
-    pub fn zeroed(bytes: usize) -> Self {
-        let bytes = bytes.max(1).next_multiple_of(PAGE_BYTES);
-        let layout = Layout::from_size_align(bytes, PAGE_BYTES).unwrap_or(Layout::new::<u64>());
-        assert!(layout.size() >= bytes, "page count overflows");
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn zeroed(bytes: usize) -> io::Result<Self> {
+        let bytes = bytes.max(1).checked_next_multiple_of(PAGE_BYTES).ok_or_else(no_memory)?;
+        let layout = Layout::from_size_align(bytes, PAGE_BYTES).map_err(|_| no_memory())?;
         // SAFETY: the layout's size is not zero.
-        let Some(start) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
-        Self { start, layout }
+        let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(no_memory)?;
+        Ok(Self { start, layout })
     }
 
     /// The first byte.
@@ -174,10 +202,10 @@ impl CursorPage {
     /// A zeroed page.
     ///
     /// # Errors
-    /// None.
+    /// No memory.
     #[cfg(miri)]
     pub fn new() -> io::Result<Self> {
-        Ok(Self { map: HeapPages::zeroed(PAGE_BYTES) })
+        Ok(Self { map: HeapPages::zeroed(PAGE_BYTES)? })
     }
 
     /// The page.
@@ -217,16 +245,24 @@ const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 impl PageBuffer {
     /// At least `bytes` bytes, whole pages, zero.
-    #[must_use]
-    pub fn zeroed(bytes: usize) -> Self {
-        Self { pages: Pages::Heap(HeapPages::zeroed(bytes)) }
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn zeroed(bytes: usize) -> io::Result<Self> {
+        Ok(Self { pages: Pages::Heap(HeapPages::zeroed(bytes)?) })
     }
 
     /// The same in huge pages of 2 MiB, as far as they go and where the system gives them: a device is told of a few ranges then, not of
     /// one for each page. They become present with their first use.
-    #[must_use]
-    pub fn in_huge_pages(bytes: usize) -> Self {
-        Self { pages: huge_pages(bytes).unwrap_or_else(|| Pages::Heap(HeapPages::zeroed(bytes))) }
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn in_huge_pages(bytes: usize) -> io::Result<Self> {
+        let pages = match huge_pages(bytes) {
+            Some(pages) => pages,
+            None => Pages::Heap(HeapPages::zeroed(bytes)?),
+        };
+        Ok(Self { pages })
     }
 }
 
@@ -238,6 +274,8 @@ fn huge_pages(bytes: usize) -> Option<Pages> {
     let map = MmapMut::map_anon(bytes + HUGE_PAGE_BYTES).ok()?;
     let place = map.as_ptr().align_offset(HUGE_PAGE_BYTES);
     map.advise_range(Advice::HugePage, place, bytes - bytes % HUGE_PAGE_BYTES).ok()?;
+    // A child of the process has no use for it, and would have this one copy its pages when it writes to them again.
+    let _ = map.advise(Advice::DontFork);
     Some(Pages::Huge { map, place, bytes })
 }
 

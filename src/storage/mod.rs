@@ -34,10 +34,10 @@ use crate::format::Id128;
 
 pub use atomic_file::{read_small_file, replace_file, replace_sector};
 pub use doorbell::Doorbell;
-pub use error::{Error, Place};
+pub use error::{Error, MEMORY, Place};
 pub use lz4::{FrozenReader, SizedFrame, read_frame, read_small_frame, sized_frame};
 pub use lz4_frame::FrameEncoder;
-pub use mapping::{CursorPage, HeapPages, Mapping, PageBuffer};
+pub use mapping::{CursorPage, HeapPages, Mapping, PageBuffer, look_for_memory, zeroed_bytes};
 pub use real::RealSystem;
 pub use stage::{
     ControlPage, LivePage, Slot, SlotSegment, Stage, StageIdentity, is_slot_name, remove_stage, slot_name,
@@ -84,6 +84,10 @@ pub trait System: Send + Sync + fmt::Debug {
     fn random_id(&self) -> io::Result<Id128>;
     /// Wall-clock time in nanoseconds since 1970.
     fn realtime_ns(&self) -> u64;
+    /// Descriptors that this process may have.
+    fn descriptor_limit(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 /// What a directory is, as far as trust goes.

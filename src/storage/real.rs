@@ -18,7 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::fork::LockedDescriptor;
 use super::mapping::Mapping;
 use super::{Access, Directory, DirectoryAttributes, DirectoryIdentity, File, FileAttributes, System};
-use crate::format::Id128;
+use crate::format::{Id128, PAGE_BYTES};
 
 const DIRECTORY_MODE: libc::mode_t = 0o700;
 const FILE_MODE: libc::c_uint = 0o600;
@@ -173,6 +173,13 @@ impl System for RealSystem {
     fn realtime_ns(&self) -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn descriptor_limit(&self) -> u64 {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the structure may be written.
+        let told = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0;
+        if told { limit.rlim_cur } else { u64::MAX }
     }
 }
 
@@ -486,9 +493,14 @@ impl RealFile {
         Ok(copies)
     }
 
-    /// Allocates by writing, where the file system cannot do it otherwise. Only bytes above the present end are written.
+    /// Allocates by writing, where the file system cannot do it otherwise. Only bytes above the present end are written, and only whole
+    /// pages: past the page cache nothing else can be. The rest of a page that the file ends in goes with the page.
     fn fill_with_zeros(&self, bytes: u64) -> io::Result<()> {
-        let mut offset = self.attributes()?.bytes;
+        let end = self.attributes()?.bytes;
+        let mut offset = end.next_multiple_of(PAGE_BYTES as u64).min(bytes);
+        if offset > end {
+            self.set_len(offset)?;
+        }
         while offset < bytes {
             let step = usize::try_from(bytes - offset).unwrap_or(ZERO_BYTES).min(ZERO_BYTES);
             (self as &dyn File).write_all_at(&zeros()[..step], offset)?;

@@ -232,6 +232,18 @@ impl SignalsBlocked {
             Self(before)
         }
     }
+
+    /// Takes the SIGXFSZ that a call of this thread has met with its error: it would end the process once signals are let through.
+    pub fn take_file_size_signal(&self) {
+        let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: all-zero bytes are a valid set to be filled; the signal is blocked, as those who wait for one must have it.
+        unsafe {
+            let mut one: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&raw mut one);
+            libc::sigaddset(&raw mut one, libc::SIGXFSZ);
+            libc::sigtimedwait(&raw const one, std::ptr::null_mut(), &raw const now);
+        }
+    }
 }
 
 impl Drop for SignalsBlocked {

@@ -135,9 +135,12 @@ fn a_copy_of_a_killed_log_opens_beside_the_original() {
         let before = machine.tree_hash(&stage);
         let open = |path: &str, last: u64, from_stage: u64| {
             let story = format!("{story}: {path}");
+            let (config, heard) = listening(config());
             let recorder =
-                Recorder::open_as(&machine, path, &config()).unwrap_or_else(|error| panic!("{story}: {error}"));
+                Recorder::open_as(&machine, path, &config).unwrap_or_else(|error| panic!("{story}: {error}"));
             assert_eq!(recorder.manager.report().events_from_stage, from_stage, "{story}");
+            let told = heard.lock().unwrap().iter().any(|text| text.contains(&stage) && text.contains("left as it is"));
+            assert_eq!(told, path == COPY && from_stage > 0, "{story}: the stage that stays is named");
             assert_eq!(recorder.manager.last_event_id(), last, "{story}");
             (recorder, story)
         };

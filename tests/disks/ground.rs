@@ -41,6 +41,10 @@ pub const FEW_INODES: Disk =
     Disk { name: "ext4 with 512 inodes", kind: "ext4", mkfs: "mkfs.ext4 -q -m 0 -N 512", bytes: 96 << 20 };
 /// Data and metadata share their space.
 pub const MIXED: Disk = Disk { name: "btrfs, mixed", kind: "btrfs", mkfs: "mkfs.btrfs -q --mixed", bytes: 128 << 20 };
+/// Cannot allocate.
+pub const EXT2: Disk = Disk { name: "ext2", kind: "ext2", mkfs: "mkfs.ext2 -q -m 0", bytes: 96 << 20 };
+/// Cannot allocate; blocks smaller than a page.
+pub const EXT3: Disk = Disk { name: "ext3", kind: "ext3", mkfs: "mkfs.ext3 -q -m 0 -b 1024", bytes: 96 << 20 };
 /// A hung disk is not to be a full one.
 const ROOMY_BYTES: u64 = 384 << 20;
 /// What a hung disk's image lies on: no journal and room for everything, for it is to be the disk, not a file system under test.

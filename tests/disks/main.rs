@@ -2,6 +2,7 @@
 //!
 //! - `full_disk.c`: appends are refused, nothing is half recorded or lost, no SIGBUS, and the recorder goes on by itself.
 //! - `hung_disk.c`: the append thread does not notice a disk that hangs, nor a flusher that does not run, until the stage is full.
+//! - `no_fallocate.c`: a file system that cannot allocate keeps a log all the same.
 //!
 //! WALREC_DISK_ROUNDS sets the rounds on a full disk (default 4), and from 50 on the rest is done at length too; WALREC_SEED the seed.
 //! What needs root, a loop device or a mount namespace and finds none says that it was not run.
@@ -17,7 +18,7 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use ground::{BTRFS, Disk, EXT4, FEW_INODES, MIXED, TMPFS, XFS};
+use ground::{BTRFS, Disk, EXT2, EXT3, EXT4, FEW_INODES, MIXED, TMPFS, XFS};
 use toolchain::Outcome;
 
 /// One at a time: latencies are printed side by side, and the images lie in memory.
@@ -109,6 +110,16 @@ fn out_of_metadata() {
     // Fewer rounds would not be sure to meet it.
     let count = rounds().max(40).to_string();
     judge(MIXED.name, ground::run("full metadata", MIXED, full_disk(), &[&count, &seed(), "syncs may fail"]));
+}
+
+/// Closed and killed logs go on where space is made by writing zeros.
+#[test]
+fn disks_that_cannot_allocate() {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    let _alone = alone();
+    for disk in [EXT2, EXT3] {
+        judge(disk.name, ground::run("no fallocate", disk, program("no_fallocate", &PROGRAM), &[]));
+    }
 }
 
 /// Blocks of a segment, and rounds.

@@ -8,6 +8,7 @@
 //! | an interruption, a short read or write | well |
 //! | EAGAIN, no space, once | well, or the open is refused |
 //! | no space for ever | well, refused, NOSPACE to the appends, or told by the close; not poisoned before that |
+//! | no descriptor | as no space, and a close or an open may be told of it also when it is once |
 //! | any error of a sync | refused, or poisoned |
 //! | any other error | as it likes, but well only where the call is not needed (see [`is_dispensable`]) |
 //!
@@ -33,7 +34,7 @@ fn errors_of(call: &str) -> &'static [&'static str] {
         "pread" => &["EIO", "EINTR", "SHORT"],
         "pwrite" => &["EIO", "ENOSPC", "EDQUOT", "EINTR", "EAGAIN", "SHORT"],
         "fallocate" | "fdatasync" | "fsync" => &["EIO", "ENOSPC", "EDQUOT", "EINTR"],
-        "ftruncate" => &["EIO", "EINTR"],
+        "ftruncate" => &["EIO", "ENOSPC", "EDQUOT", "EINTR"],
         "mkdir" | "mkdirat" | "renameat" | "renameat2" | "linkat" => &["EIO", "ENOSPC", "EDQUOT", "EROFS"],
         "unlinkat" | "rmdir" => &["EIO", "EROFS"],
         "mmap" => &["ENOMEM"],
@@ -107,6 +108,12 @@ fn may_end(case: &Case, ended: Ended, status: i32) -> bool {
         _ if space && case.when == When::Once => ended == Ended::Well || refused_with(E_NOSPACE),
         _ if space => refused_with(E_NOSPACE) || !matches!(ended, Ended::Poisoned | Ended::Refused),
         "ENOMEM" => refused_with(E_NOMEM),
+        "EMFILE" => match ended {
+            Ended::Well | Ended::Unclosed => true,
+            Ended::NoSpace => case.when == When::Ever,
+            Ended::Refused => status == E_IO,
+            Ended::Poisoned => false,
+        },
         _ => match ended {
             Ended::Well => is_dispensable(&case.site),
             Ended::Refused => status == E_IO,

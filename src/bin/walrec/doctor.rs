@@ -144,7 +144,7 @@ fn measure(folder: &Path) -> Result<Measured, Failure> {
     };
     let file = temporary.directory.create_file(&temporary.name, Access::WriteDirect).map_err(failed("create"))?;
     let direct = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&temporary.path).is_ok();
-    let mut buffer = PageBuffer::zeroed(WRITE_BYTES);
+    let mut buffer = PageBuffer::zeroed(WRITE_BYTES).map_err(failed("get memory for"))?;
     let places = || (0..u64::from(WRITES)).map(|number| number * WRITE_BYTES as u64);
     file.allocate(u64::from(WRITES) * WRITE_BYTES as u64).map_err(failed("allocate"))?;
     for offset in places() {

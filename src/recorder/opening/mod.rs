@@ -39,7 +39,10 @@ use super::worker::{
 };
 use crate::format::{Geometry, Id128};
 use crate::segment::{Catalog, Identity, read_identity, read_meta};
-use crate::storage::{Directory, DirectoryAttributes, Place, SlotSegment, Stage, StageIdentity, System, replace_file};
+use crate::storage::{
+    Directory, DirectoryAttributes, MEMORY, Place, SlotSegment, Stage, StageIdentity, System, look_for_memory,
+    replace_file,
+};
 use crate::sync::Worker;
 use crate::telemetry::{Count, Moment, Telemetry, Timing, timed_ring};
 
@@ -57,6 +60,9 @@ struct LockedLog {
     boot: Id128,
 }
 
+/// More than all the small things take that an opening makes where no error can be told.
+pub(super) const SMALL_MEMORY: usize = 2 << 20;
+
 /// Opens the log in `path` (created with mode 0700 if missing; its parent must be there) and starts its workers.
 ///
 /// Blocks while it reads and repairs what is not sealed. When it returns, every recovered event is durable.
@@ -65,6 +71,7 @@ struct LockedLog {
 /// [`Error`]; with [`Error::Corrupt`] and [`Error::Newer`] nothing was changed.
 pub fn open(path: &Path, config: &Config) -> Result<(SegmentWriter, Manager), Error> {
     config.try_cpus()?;
+    look_for_memory(SMALL_MEMORY).at(MEMORY, path, "")?;
     let (writer, mut manager) = open_stepped(Arc::new(crate::storage::RealSystem), path, config)?;
     manager.start()?;
     Ok((writer, manager))
@@ -78,6 +85,7 @@ pub fn open_stepped(system: Arc<dyn System>, path: &Path, config: &Config) -> Re
     let begin = Instant::now();
     let geometry = config.validate()?;
     stage_place::hold_in_memory(&*system, config)?;
+    hold_to_descriptors(&*system, config)?;
     let log = lock_log(system, path, config)?;
     let directory = &*log.directory;
     let mut catalog = Catalog::read(directory)?;
@@ -131,7 +139,8 @@ fn assemble(
     let (freed_in, freed_out) = timed_ring(slots, telemetry, Timing::RingFreed);
     let mut writer = SegmentWriter::new(Arc::clone(shared), prepared_out, activated_in);
     let rings = FlusherRings { activated: activated_out, written: written_in, freed: freed_in };
-    let flusher = SegmentFlusher::new(Arc::clone(shared), rings, link);
+    let path = shared.directory.path();
+    let flusher = SegmentFlusher::new(Arc::clone(shared), rings, link).at(MEMORY, path, "")?;
     let image_bytes = shared.geometry.padded_bytes();
     let first_own = resumed.as_ref().map_or(next_index, |resumed| resumed.header.segment_index);
     let mut free: Vec<FreedSlot> = (0..u32::try_from(slots).unwrap_or(u32::MAX))
@@ -149,9 +158,10 @@ fn assemble(
     }
     // Before the preparer begins: it asks how many segments may stand.
     let found = oldest_hot.map_or(first_own, |oldest| oldest.min(first_own))..first_own;
-    let maintainer = SegmentMaintainer::new(Arc::clone(shared), written_out, found);
+    let maintainer = SegmentMaintainer::new(Arc::clone(shared), written_out, found).at(MEMORY, path, "")?;
     let start = PreparerStart { next_index, newest_created_ts_ns, empty, free };
-    let mut preparer = SegmentPreparer::new(Arc::clone(shared), prepared_in, freed_out, start);
+    let preparer = SegmentPreparer::new(Arc::clone(shared), prepared_in, freed_out, start);
+    let mut preparer = preparer.at(MEMORY, path, "")?;
     if shared.active().is_none() {
         // The first append must find a segment. No space is no error here: append says so until there is some.
         preparer.do_work()?;
@@ -193,6 +203,23 @@ fn load(shared: &Shared, number: SlotNumber, resumed: Resumed) -> Result<ActiveS
     let prepared =
         PreparedSegment { file: resumed.file, header: resumed.header, geometry: shared.geometry, slot: number };
     Ok(ActiveSegment { segment: prepared, progress: resumed.progress })
+}
+
+/// Descriptors beside the slots' own: the log's directory and its small files, and what the process has of its own at the least.
+const OTHER_DESCRIPTORS: u64 = 32;
+
+/// A limit that the pool alone would use up is not met in the middle of the day. It is the caller's, and is not raised in silence.
+fn hold_to_descriptors(system: &dyn System, config: &Config) -> Result<(), Error> {
+    let limit = system.descriptor_limit();
+    // The slot's file, and its segment's.
+    let needed = 2 * u64::from(config.stage_slots) + OTHER_DESCRIPTORS;
+    if limit < needed {
+        let slots = config.stage_slots;
+        return Err(Error::Invalid(format!(
+            "stage_slots is {slots}, which needs {needed} file descriptors, and this process may have {limit} (RLIMIT_NOFILE)"
+        )));
+    }
+    Ok(())
 }
 
 fn lock_log(system: Arc<dyn System>, path: &Path, config: &Config) -> Result<LockedLog, Error> {

@@ -20,7 +20,7 @@ use crate::recorder::config::{Config, LogLevel};
 use crate::recorder::error::Error;
 use crate::recorder::lifecycle::Progress;
 use crate::segment::Catalog;
-use crate::storage::{self, Access, Directory, File, PageBuffer, Place};
+use crate::storage::{self, Access, Directory, File, MEMORY, PageBuffer, Place, zeroed_bytes};
 
 /// Blocks that are read, mended and synced at a time; with its two edge pages less than the longest torn write.
 const WINDOW_BLOCKS: u32 = 250;
@@ -354,7 +354,7 @@ impl Repair<'_> {
             }
             other => other.at("create", quarantine.path(), &copy)?,
         };
-        let mut buffer = vec![0; 1 << 20];
+        let mut buffer = zeroed_bytes(1 << 20).at(MEMORY, path, name)?;
         let mut offset = end;
         while offset < segment.scan.nonzero_end {
             let step = buffer.len().min(segment.scan.nonzero_end - offset);
@@ -388,7 +388,7 @@ impl Repair<'_> {
     }
 
     fn read_page(&self, file: &dyn File, name: &str) -> Result<PageBuffer, storage::Error> {
-        let mut page = PageBuffer::zeroed(PAGE_BYTES);
+        let mut page = PageBuffer::zeroed(PAGE_BYTES).at(MEMORY, self.directory().path(), name)?;
         file.read_up_to(&mut page, 0).at("read", self.directory().path(), name)?;
         Ok(page)
     }
@@ -419,7 +419,11 @@ impl Repair<'_> {
         let path = self.directory().path();
         let bytes = file.attributes().at("stat", path, name)?.bytes;
         if let Some(geometry) = Geometry::of_file(bytes) {
-            file.set_len(geometry.segment_bytes() as u64).at("cut", path, name)?;
+            match file.set_len(geometry.segment_bytes() as u64).at("cut", path, name) {
+                // To give space back takes some on some file systems. The padding stays.
+                Err(error) if error.is_no_space() => {}
+                other => other?,
+            }
         }
         Ok(())
     }
@@ -446,7 +450,8 @@ impl Repair<'_> {
             last_event_id: segment.previous_last_event_id,
             rebuilt: Rebuilt { chain: 0, end_chain: 0 },
         };
-        let mut buffer = PageBuffer::zeroed(WINDOW_BLOCKS as usize * BLOCK_BYTES + 2 * PAGE_BYTES);
+        let buffer = PageBuffer::zeroed(WINDOW_BLOCKS as usize * BLOCK_BYTES + 2 * PAGE_BYTES);
+        let mut buffer = buffer.at(MEMORY, path, name)?;
         let mut first = 0;
         while first < blocks {
             let last = (first + WINDOW_BLOCKS).min(blocks);

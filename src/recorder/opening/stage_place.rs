@@ -14,6 +14,7 @@ use crate::recorder::config::{Config, LogLevel};
 use crate::recorder::error::Error;
 use crate::recorder::shared::Shared;
 use crate::storage::{self, Directory, Place, Stage, StageRecord, System, remove_stage, stage_directory_name};
+use crate::sync::SignalsBlocked;
 
 pub(super) const DEFAULT_PARENT: &str = "/dev/shm";
 
@@ -55,6 +56,7 @@ pub(super) fn build(
         }
     };
     set_aside(log, evidence, config, report)?;
+    tell_of_foreign(evidence, config, report);
     let parent = config.stage_dir.as_deref().unwrap_or(Path::new(DEFAULT_PARENT));
     // One that is not there is told when the stage is made.
     if let Ok(parent) = log.system.absolute_path(parent) {
@@ -104,6 +106,20 @@ fn set_aside(log: &LockedLog, evidence: &StageEvidence, config: &Config, report:
     rename_aside(log, path, config)
 }
 
+/// The stage of another directory is taken from and left. It may be this log's own: where its file system was mounted anew in this
+/// boot, the device can have another number. Then nothing leads to it any more.
+fn tell_of_foreign(evidence: &StageEvidence, config: &Config, report: &OpenReport) {
+    if let (true, Some(path)) = (evidence.foreign && report.flags & OpenFlags::STAGE_SET_ASIDE == 0, &evidence.path) {
+        let text = format!(
+            "{}: this stage was made for a log directory on another device, or with another inode: a log that this one was copied from, \
+             or this one before its file system was mounted anew. Its events are taken, and it is left as it is, in memory: remove \
+             it when no log needs it",
+            path.display()
+        );
+        config.log.log(LogLevel::Warning, &text);
+    }
+}
+
 fn rename_aside(log: &LockedLog, path: &Path, config: &Config) -> Result<(), Error> {
     for number in 0..1_000 {
         let mut name = path.as_os_str().to_owned();
@@ -144,7 +160,7 @@ fn place(
         if !in_memory {
             on_disk(directory.path(), "the configured stage_dir does not lie in memory", config, report);
         }
-        Ok(Stage::build(directory, config.stage_slots, geometry)?)
+        Ok(build_pool(directory, config, geometry)?)
     });
     match built {
         Ok(stage) => Ok(stage),
@@ -156,7 +172,7 @@ fn place(
             }
             Err(error)
         }
-        Err(Error::Io(error)) if error.is_no_space() || error.source.kind() == io::ErrorKind::NotFound => {
+        Err(Error::Io(error)) if is_unusable(&error) => {
             // What was made of it goes away again; a failure to do so is only a leftover.
             let _ = remove_stage(&*log.system, &parent.join(stage_directory_name(id)));
             fall_back(log, &error.to_string(), config, geometry, report)
@@ -166,6 +182,17 @@ fn place(
             fall_back(log, &format!("{}: {why}", path.display()), config, geometry, report)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Whether the default place cannot hold the pool: no space, nothing there, or nothing may be made there. What is there and may not be
+/// opened is somebody else's, and is an error.
+fn is_unusable(error: &storage::Error) -> bool {
+    use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
+    match error.source.kind() {
+        NotFound | ReadOnlyFilesystem => true,
+        PermissionDenied => error.operation.starts_with("create"),
+        _ => error.is_no_space(),
     }
 }
 
@@ -189,6 +216,17 @@ fn wanted_directory(
     if directory.try_lock().at("lock", &path, "")? { Ok(directory) } else { Err(Error::Locked(path)) }
 }
 
+/// No signal reaches this thread meanwhile. Some kernels undo what a tmpfs has allocated at each signal and say EINTR: an interval timer
+/// would have it begin anew for ever. And a limit on file sizes is an error here, with its place, and does not end the process.
+fn build_pool(directory: Arc<dyn Directory>, config: &Config, geometry: Geometry) -> Result<Stage, storage::Error> {
+    let blocked = SignalsBlocked::here();
+    let built = Stage::build(directory, config.stage_slots, geometry);
+    if built.is_err() {
+        blocked.take_file_size_signal();
+    }
+    built
+}
+
 fn fall_back(
     log: &LockedLog,
     why: &str,
@@ -203,7 +241,7 @@ fn fall_back(
     check_private(&*directory, directory.path())?;
     on_disk(directory.path(), why, config, report);
     let place = directory.path().to_path_buf();
-    Stage::build(directory, config.stage_slots, geometry).map_err(|error| {
+    build_pool(directory, config, geometry).map_err(|error| {
         // Nothing of it is of use to anybody; a failure to remove it is only a leftover.
         if error.is_no_space() {
             let _ = remove_stage(&*log.system, &place);

@@ -21,6 +21,7 @@
     reason = "reads and finalizes the bytes of stage slots that are the flusher's by the stage's rule"
 )]
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,7 +41,8 @@ use crate::telemetry::{Consumer, Count, Moment, Producer, Telemetry, Timing};
 
 /// So much pending is flushed at once, whatever the interval says.
 const EAGER_BYTES: usize = 256 << 10;
-const LONG_SLEEP: Duration = Duration::from_millis(1);
+/// No sleep is longer: the append thread rings no bell, so only a look tells that so much is pending.
+const LONGEST_SLEEP: Duration = Duration::from_millis(1);
 
 /// A slot that the preparer may use again.
 #[derive(Clone, Copy, Debug)]
@@ -122,16 +124,18 @@ impl Worker for SegmentFlusher {
 
     fn idle_sleeps(&self) -> (Duration, Duration) {
         let interval = Duration::from_micros(self.shared.config.flush_interval_us.max(1).into());
-        let left = interval.saturating_sub(self.last_cycle.elapsed());
-        (if left.is_zero() { interval } else { left }, LONG_SLEEP.max(interval))
+        (short_sleep(interval, self.last_cycle.elapsed()), LONGEST_SLEEP)
     }
 }
 
 impl SegmentFlusher {
     /// `link`: the chain value of the segment before the first activated one.
-    pub(crate) fn new(shared: Arc<Shared>, rings: FlusherRings, link: Option<u64>) -> Self {
-        let buffer = PageBuffer::in_huge_pages(MOST_UNSYNCED_BYTES);
-        Self { shared, rings, front: None, handing_on: None, link, buffer, last_cycle: Instant::now() }
+    ///
+    /// # Errors
+    /// No memory.
+    pub(crate) fn new(shared: Arc<Shared>, rings: FlusherRings, link: Option<u64>) -> io::Result<Self> {
+        let buffer = PageBuffer::in_huge_pages(MOST_UNSYNCED_BYTES)?;
+        Ok(Self { shared, rings, front: None, handing_on: None, link, buffer, last_cycle: Instant::now() })
     }
 
     /// Whether every segment that it was given has been handed on.
@@ -363,6 +367,12 @@ fn finalize_block(slot: &Slot, block: u32, count: u32, chain: u64, link: Option<
     header
 }
 
+/// To the end of the interval, so long after the last cycle; when that is over, an interval.
+fn short_sleep(interval: Duration, since: Duration) -> Duration {
+    let left = interval.saturating_sub(since);
+    if left.is_zero() { interval } else { left }.min(LONGEST_SLEEP)
+}
+
 /// The furthest slot that one cycle from `durable` may reach.
 fn furthest_target(durable: u32) -> u32 {
     // Room for the page that the range begins in and the one it ends in, and for the header of each block.
@@ -382,6 +392,18 @@ fn position(active: &ActiveSegment) -> MetaPosition {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn however_long_the_interval_it_looks_every_millisecond() {
+        let us = Duration::from_micros;
+        for interval in [1, 200, 1_000, 1_000_000].map(us) {
+            for since in [0, 150, 999_000, 5_000_000].map(us) {
+                let sleep = short_sleep(interval, since);
+                assert!(!sleep.is_zero() && sleep <= interval.min(LONGEST_SLEEP), "{interval:?}, {since:?}: {sleep:?}");
+            }
+        }
+        assert_eq!(short_sleep(us(200), us(150)), us(50));
+    }
 
     #[test]
     fn one_cycle_stays_within_the_longest_torn_write() {

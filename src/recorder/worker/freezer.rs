@@ -11,8 +11,8 @@
 use std::io;
 
 use crate::format::{BLOCK_BYTES, Geometry, SEGMENT_HEADER_BYTES, SegmentName, SegmentNameKind};
-use crate::segment::{HotSegment, SealedWalk};
-use crate::storage::{self, Access, Directory, File, FrameEncoder, FrozenReader, Place};
+use crate::segment::{self, HotSegment, SealedWalk};
+use crate::storage::{self, Access, Directory, File, FrameEncoder, FrozenReader, MEMORY, Place, zeroed_bytes};
 
 /// Blocks of one frame.
 const FRAME_BLOCKS: u32 = 64;
@@ -47,20 +47,27 @@ pub(super) struct Freezer {
     encoder: FrameEncoder,
     content: Vec<u8>,
     decoded: Vec<u8>,
-    /// Made with the first file, and used again for all.
+    /// Used again for all files.
     decoder: Option<FrozenReader>,
 }
 
 impl Freezer {
-    pub(super) fn new() -> Self {
-        let encoder = FrameEncoder::new(FRAME_BYTES);
-        Self { encoder, content: vec![0; FRAME_BYTES], decoded: vec![0; FRAME_BYTES], decoder: None }
+    /// # Errors
+    /// No memory.
+    pub(super) fn new() -> io::Result<Self> {
+        let encoder = FrameEncoder::new(FRAME_BYTES)?;
+        let (content, decoded) = (zeroed_bytes(FRAME_BYTES)?, zeroed_bytes(FRAME_BYTES)?);
+        Ok(Self { encoder, content, decoded, decoder: Some(FrozenReader::in_advance()?) })
     }
 
     /// Makes segment `index`'s `.wal.lz4`, durable. One that is there already, beside its `.wal`, is made anew.
     pub(super) fn freeze(&mut self, directory: &dyn Directory, index: u32) -> Result<FrozenBytes, FreezeError> {
         let path = directory.path();
-        let segment = HotSegment::open(directory, index).map_err(|error| FreezeError::Unfit(error.to_string()))?;
+        let segment = HotSegment::open(directory, index).map_err(|error| match error {
+            // The segment is not at fault.
+            segment::Error::Io(error) if error.is_out_of_descriptors() => FreezeError::Io(error),
+            error => FreezeError::Unfit(error.to_string()),
+        })?;
         let temp = SegmentName::new(index, SegmentNameKind::Freezing).to_string();
         remove_if_there(directory, &temp)?;
         let file = directory.create_file(&temp, Access::Write).at("create", path, &temp)?;
@@ -124,14 +131,11 @@ impl Freezer {
     /// Decodes what was written, and reads the segment again beside it.
     fn compare(&mut self, segment: &HotSegment, directory: &dyn Directory, temp: &str) -> Result<(), FreezeError> {
         let file = directory.open_file(temp, Access::Read).at("open", directory.path(), temp)?;
-        let mut decoder = match self.decoder.take() {
-            None => FrozenReader::new(file),
-            Some(mut decoder) if decoder.is_between_frames() => {
-                decoder.restart(file);
-                decoder
-            }
-            Some(_) => FrozenReader::new(file),
+        let mut decoder = match self.decoder.take().filter(FrozenReader::is_between_frames) {
+            Some(decoder) => decoder,
+            None => FrozenReader::in_advance().at(MEMORY, directory.path(), temp)?,
         };
+        decoder.restart(file);
         let differs = |what: &str| FreezeError::Unfit(format!("{}: after compression {what}", segment.name));
         let unread = |error: io::Error| FreezeError::Unfit(format!("{temp}: read: {error}"));
         let Some(seal) = segment.header.seal else { return Err(differs("it is not sealed")) };

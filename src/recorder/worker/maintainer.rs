@@ -9,6 +9,7 @@
 //!
 //! Serves `docs/FORMAT.md`, "Segment header".
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use crate::format::{PAGE_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName
 use crate::recorder::config::LogLevel;
 use crate::recorder::lifecycle::WrittenSegment;
 use crate::recorder::shared::{NO_SPACE_SEALING, Shared};
-use crate::storage::{PageBuffer, Place};
+use crate::storage::{self, PageBuffer, Place};
 use crate::sync::Worker;
 use crate::telemetry::{Consumer, Count, Moment, Timing};
 
@@ -40,10 +41,18 @@ pub(crate) struct SegmentMaintainer {
 
 impl SegmentMaintainer {
     /// `found` begins at the oldest `.wal` that was there, and ends at the first segment that this recorder writes to.
-    pub(crate) fn new(shared: Arc<Shared>, written: Consumer<WrittenSegment>, found: Range<u32>) -> Self {
+    ///
+    /// # Errors
+    /// No memory.
+    pub(crate) fn new(shared: Arc<Shared>, written: Consumer<WrittenSegment>, found: Range<u32>) -> io::Result<Self> {
         let upkeep = Upkeep::new(Arc::clone(&shared), found);
-        let page = PageBuffer::zeroed(PAGE_BYTES);
-        Self { shared, written, waiting: None, upkeep, page, last_look: Instant::now(), stage_gone: false }
+        let page = PageBuffer::zeroed(PAGE_BYTES)?;
+        Ok(Self { shared, written, waiting: None, upkeep, page, last_look: Instant::now(), stage_gone: false })
+    }
+
+    /// Makes what freezing needs, so that no memory is asked for in the middle of the day.
+    pub(crate) fn make_ready(&mut self) -> Result<(), storage::Error> {
+        self.upkeep.make_ready()
     }
 
     fn close_next(&mut self) -> Result<usize, WorkerError> {
@@ -66,7 +75,7 @@ impl SegmentMaintainer {
         }
     }
 
-    fn close(&mut self, segment: &WrittenSegment) -> Result<(), crate::storage::Error> {
+    fn close(&mut self, segment: &WrittenSegment) -> Result<(), storage::Error> {
         let name = SegmentName::new(segment.header.segment_index, SegmentNameKind::Hot).to_string();
         let path = self.shared.directory.path();
         let closed_ts_ns = self.shared.system.realtime_ns().max(segment.header.created_ts_ns.saturating_add(1));
@@ -76,7 +85,11 @@ impl SegmentMaintainer {
         self.page[..SEGMENT_HEADER_BYTES].copy_from_slice(&header.to_bytes());
         segment.file.write_all_at(&self.page, 0).at("write", path, &name)?;
         segment.file.sync_data().at("sync", path, &name)?;
-        segment.file.set_len(segment.geometry.segment_bytes() as u64).at("cut", path, &name)?;
+        match segment.file.set_len(segment.geometry.segment_bytes() as u64).at("cut", path, &name) {
+            // To give space back takes some on some file systems. The padding stays.
+            Err(error) if error.is_no_space() => {}
+            other => other?,
+        }
         segment.file.drop_cache(0..u64::MAX);
         Ok(())
     }

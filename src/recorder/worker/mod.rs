@@ -60,8 +60,11 @@ impl From<WorkerError> for crate::recorder::Error {
     }
 }
 
-/// Whether a failed write may simply be tried again: nothing was promised, and the stage still has it all. A failed sync never may.
+/// Whether a failed write may simply be tried again: nothing was promised, and the stage still has it all. A failed sync never may. Nor
+/// does it harm that a file could not be opened for want of a descriptor.
 pub(crate) fn may_retry_write(error: &storage::Error) -> bool {
     use std::io::ErrorKind::{Interrupted, WouldBlock, WriteZero};
-    error.is_no_space() || matches!(error.source.kind(), Interrupted | WouldBlock | WriteZero)
+    error.is_no_space()
+        || error.is_out_of_descriptors()
+        || matches!(error.source.kind(), Interrupted | WouldBlock | WriteZero)
 }

@@ -90,15 +90,17 @@ impl Making {
 }
 
 impl SegmentPreparer {
+    /// # Errors
+    /// No memory.
     pub(crate) fn new(
         shared: Arc<Shared>,
         prepared: Producer<PreparedSegment>,
         freed: Consumer<FreedSlot>,
         start: PreparerStart,
-    ) -> Self {
-        let header_page = PageBuffer::zeroed(PAGE_BYTES);
-        let zeros = PageBuffer::zeroed(ZERO_BYTES);
-        Self { shared, prepared, freed, start, making: None, header_page, zeros }
+    ) -> io::Result<Self> {
+        let header_page = PageBuffer::zeroed(PAGE_BYTES)?;
+        let zeros = PageBuffer::zeroed(ZERO_BYTES)?;
+        Ok(Self { shared, prepared, freed, start, making: None, header_page, zeros })
     }
 
     /// One above the last segment made.
@@ -251,7 +253,7 @@ impl SegmentPreparer {
         self.wait_for_space(error)
     }
 
-    /// Nothing but a sync is final: everything else is tried again when there is space.
+    /// Nothing but a sync is final: everything else is tried again, when there is space, or a descriptor.
     fn wait_for_space(&self, error: storage::Error) -> Result<usize, WorkerError> {
         if !may_retry_write(&error) || error.operation.starts_with("sync") {
             return Err(error.into());

@@ -24,7 +24,7 @@ use crate::recorder::config::LogLevel;
 use crate::recorder::retention::{Duty, Limits, next_duty};
 use crate::recorder::shared::{NO_SPACE_MAINTAINER, Shared};
 use crate::segment::{self, Catalog, FrozenSegment, HotSegment};
-use crate::storage;
+use crate::storage::{self, MEMORY, Place};
 use crate::telemetry::{Count, Moment, Timing};
 
 #[derive(Debug)]
@@ -74,6 +74,22 @@ impl Upkeep {
         upkeep
     }
 
+    pub(super) fn make_ready(&mut self) -> Result<(), storage::Error> {
+        let config = &self.shared.config;
+        if !config.no_compress && config.max_segments != u32::MAX {
+            self.freezer()?;
+        }
+        Ok(())
+    }
+
+    fn freezer(&mut self) -> Result<&mut Freezer, storage::Error> {
+        let freezer = match self.freezer.take() {
+            Some(freezer) => freezer,
+            None => Freezer::new().at(MEMORY, self.shared.directory.path(), "")?,
+        };
+        Ok(self.freezer.insert(freezer))
+    }
+
     fn most_hot_files(&self) -> u32 {
         self.limits.most_hot_files(self.shared.config.stage_slots)
     }
@@ -97,10 +113,7 @@ impl Upkeep {
 
     /// Does one duty; 0 when there is nothing to do, or no space to do it.
     pub(super) fn do_one(&mut self) -> Result<usize, WorkerError> {
-        if !self.read_catalog()? {
-            return Ok(0);
-        }
-        match self.try_one() {
+        match self.read_catalog().and_then(|there| if there { self.try_one() } else { Ok(false) }) {
             Err(error) if may_retry_write(&error) && !error.operation.starts_with("sync") => {
                 self.shared.set_no_space(NO_SPACE_MAINTAINER, Some(&error.to_string()));
                 Ok(0)
@@ -114,7 +127,7 @@ impl Upkeep {
     }
 
     /// Reads the names once, after the first append; `false` before it.
-    fn read_catalog(&mut self) -> Result<bool, WorkerError> {
+    fn read_catalog(&mut self) -> Result<bool, storage::Error> {
         if self.catalog.is_some() {
             return Ok(true);
         }
@@ -162,7 +175,7 @@ impl Upkeep {
 
     fn freeze(&mut self, index: u32) -> Result<(), storage::Error> {
         let directory = Arc::clone(&self.shared.directory);
-        let freezer = self.freezer.get_or_insert_with(Freezer::new);
+        let freezer = self.freezer()?;
         let begin = Moment::now();
         let bytes = match freezer.freeze(&*directory, index) {
             Err(FreezeError::Unfit(why)) => {
@@ -249,6 +262,8 @@ impl Upkeep {
                 self.last_event_ids.insert(index, last_event_id);
                 last_event_id >= floor
             }
+            // Held for now: the segment is not at fault.
+            Err(segment::Error::Io(error)) if error.is_out_of_descriptors() => true,
             unknown => {
                 let why = unknown.err().as_ref().map_or("it is not sealed".into(), segment::Error::to_string);
                 self.set_unfit(index, &why);

@@ -270,7 +270,7 @@ impl FileNode {
                     // Other pages would part the file from its mapping.
                     return Err(io::Error::new(io::ErrorKind::Unsupported, "simulated: a mapped file cannot grow"));
                 }
-                let grown = HeapPages::zeroed(index(bytes));
+                let grown = HeapPages::zeroed(index(bytes))?;
                 let mut contents = vec![0; index(self.volatile.bytes)];
                 read_heap(heap, &mut contents, 0);
                 write_heap(&grown, &contents, 0);
@@ -376,7 +376,7 @@ impl FileNode {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
         if self.heap.is_none() {
-            let heap = HeapPages::zeroed(index(self.volatile.bytes));
+            let heap = HeapPages::zeroed(index(self.volatile.bytes))?;
             for (page, contents) in self.volatile.pages() {
                 write_heap(&heap, contents, page * PAGE_BYTES);
             }

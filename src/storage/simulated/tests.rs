@@ -473,7 +473,7 @@ fn trash_falls_only_where_it_may() {
 fn direct_access_wants_whole_pages() {
     let (_system, directory) = machine();
     let file = directory.create_file("a", Access::WriteDirect).unwrap();
-    let buffer = PageBuffer::zeroed(2 * PAGE);
+    let buffer = PageBuffer::zeroed(2 * PAGE).unwrap();
     assert_eq!(file.write_at(&buffer, 0).unwrap(), 2 * PAGE);
     for (bytes, offset) in [(&buffer[..PAGE], 1), (&buffer[..100], 0), (&buffer[1..=PAGE], 0)] {
         assert_eq!(file.write_at(bytes, offset).unwrap_err().raw_os_error(), Some(libc::EINVAL));
