@@ -21,6 +21,8 @@ pub use current::Current;
 pub use gate::Gate;
 pub use prefetch::{LINE_BYTES, fetch_for_write};
 pub use published::{publish, published};
-pub use runner::{RunnerError, SignalsBlocked, Stop, Worker, WorkerThread, has_second_processor, panic_text, try_pin};
+pub use runner::{
+    RunnerError, SignalsBlocked, Stop, Worker, WorkerThread, has_second_processor, only_processor, panic_text, try_pin,
+};
 pub use spsc_ring::{Consumer, Producer, spsc_ring};
 pub use watermark::Watermark;
