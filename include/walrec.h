@@ -63,6 +63,8 @@
  *   walrec_close       any thread, but no other call on the handle may run beside it or follow it.
  *   walrec_reader_*    one thread at a time for each reader; different readers are independent.
  *   the rest           takes no handle: any thread.
+ *   The library's own  walrec-prepare, walrec-flush, walrec-maint and walrec-meta leave a real-time policy that they have
+ *                      from the thread that calls walrec_open; cpu_* in walrec_config_t says where they run.
  *
  *   Never blocking     walrec_append, walrec_append_batch, walrec_reserve, walrec_commit, walrec_abort: no system
  *                      call, no allocation, no lock (but the message of a first FAILED is allocated). With
@@ -296,7 +298,10 @@ typedef struct walrec_config_t {
      * walrec_telemetry.
      */
     uint32_t append_sample;
-    /** CPU number + 1 for the thread walrec-prepare; 0 = not pinned. */
+    /**
+     * CPU number + 1 for the thread walrec-prepare; 0 = not pinned: it may run where the thread that calls walrec_open
+     * may then. When that is kept to one CPU of several, this is logged as a warning.
+     */
     int32_t cpu_prepare;
     /** CPU number + 1 for the thread walrec-flush; 0 = not pinned. */
     int32_t cpu_flush;

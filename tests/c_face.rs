@@ -112,6 +112,7 @@ subjects! {
     verify: "verify", Disk;
     descriptors: "descriptors", Disk;
     little_memory: "little_memory", Disk;
+    scheduling: "scheduling", Disk;
     open_signals: "open_signals", Disk;
     closed_shm: "closed_shm", Disk;
     report: "report", Disk;

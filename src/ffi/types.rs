@@ -110,7 +110,8 @@ pub struct walrec_config_t {
     /// One append in this many is timed: default 1024, UINT32_MAX = none. See
     /// walrec_telemetry.
     pub append_sample: u32,
-    /// CPU number + 1 for the thread walrec-prepare; 0 = not pinned.
+    /// CPU number + 1 for the thread walrec-prepare; 0 = not pinned: it may run where the thread that calls walrec_open
+    /// may then. When that is kept to one CPU of several, this is logged as a warning.
     pub cpu_prepare: i32,
     /// CPU number + 1 for the thread walrec-flush; 0 = not pinned.
     pub cpu_flush: i32,

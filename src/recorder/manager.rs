@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::config::LogLevel;
 use super::error::Error;
 use super::opening::{OpenReport, SMALL_MEMORY, StageClosing};
 use super::shared::{Shared, this_thread};
@@ -15,7 +16,7 @@ use super::worker::{MetaCoordinator, SegmentFlusher, SegmentMaintainer, SegmentP
 use crate::format::{MetaPosition, SegmentName, SegmentNameKind};
 use crate::segment::HotSegment;
 use crate::storage::{Doorbell, MEMORY, Place, look_for_memory};
-use crate::sync::{Bell, Worker, WorkerThread};
+use crate::sync::{Bell, Worker, WorkerThread, only_processor};
 use crate::telemetry::{Count, Timed, Timing};
 
 /// How long a sync may block.
@@ -96,6 +97,7 @@ impl Manager {
         };
         let shared = &**self.shared;
         let (config, bells) = (&shared.config, &shared.bells);
+        self.warn_of_one_processor();
         let mut workers = workers;
         workers.maintainer.make_ready()?;
         let telemetry = &shared.telemetry;
@@ -110,6 +112,19 @@ impl Manager {
         *self.crew() = Crew::Running(Box::new(Threads { preparer, flusher, maintainer, meta }));
         // The workers' names, paths and messages are made where no error can be told.
         Ok(look_for_memory(SMALL_MEMORY).at(MEMORY, self.path(), "")?)
+    }
+
+    /// A worker that is not pinned runs where its maker may.
+    fn warn_of_one_processor(&self) {
+        let config = &self.shared.config;
+        let cpus = [config.cpu_prepare, config.cpu_flush, config.cpu_maintain, config.cpu_meta];
+        if let (true, Some(cpu)) = (cpus.contains(&None), only_processor()) {
+            let text = format!(
+                "the thread that opens the log is kept to CPU {cpu}, and so are the library's threads without a cpu_* of their own: an \
+                 engine that spins there keeps them from their work"
+            );
+            config.log.log(LogLevel::Warning, &text);
+        }
     }
 
     fn spawn<W>(&self, worker: W, bell: &Arc<Bell>, cpu: Option<u32>) -> Result<WorkerThread<W>, Error>

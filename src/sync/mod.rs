@@ -22,7 +22,8 @@ pub use gate::Gate;
 pub use prefetch::{LINE_BYTES, fetch_for_write};
 pub use published::{publish, published};
 pub use runner::{
-    RunnerError, SignalsBlocked, Stop, Worker, WorkerThread, has_second_processor, panic_text, processors, try_pin,
+    RunnerError, SignalsBlocked, Stop, Worker, WorkerThread, has_second_processor, only_processor, panic_text,
+    processors, try_pin,
 };
 pub use spsc_ring::{Consumer, Producer, spsc_ring};
 pub use watermark::Watermark;

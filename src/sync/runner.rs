@@ -2,8 +2,8 @@
 //!
 //! A worker is a duty cycle that knows nothing of threads, so that tests call `do_work` by hand. The runner calls it until
 //! it is told to stop, sleeps on the worker's bell when there was nothing to do (first the worker's short interval, after
-//! some idle rounds its long one), and then calls `on_close` once. All signals are blocked in the thread. An error or a panic
-//! ends the thread and is handed to `on_failure`, once.
+//! some idle rounds its long one), and then calls `on_close` once. All signals are blocked in the thread, which
+//! runs under the ordinary policy whatever its maker's is. An error or a panic ends the thread and is handed to `on_failure`, once.
 #![allow(unsafe_code, reason = "blocks signals, and tells the scheduler of the thread, through libc")]
 
 use std::any::Any;
@@ -147,6 +147,7 @@ impl<W> Drop for WorkerThread<W> {
 }
 
 fn run<W: Worker>(worker: &mut W, stop: &Stop, bell: &Bell, cpu: Option<u32>) -> Result<(), String> {
+    leave_real_time();
     if let Some(cpu) = cpu {
         pin_to(cpu).map_err(|error| format!("pin {} to CPU {cpu}: {error}", W::NAME))?;
     }
@@ -165,6 +166,19 @@ fn run<W: Worker>(worker: &mut W, stop: &Stop, bell: &Bell, cpu: Option<u32>) ->
         idle_rounds = if rang { 0 } else { idle_rounds.saturating_add(1) };
     }
     worker.on_close().map_err(|error| error.to_string())
+}
+
+/// A thread has its maker's policy. Under a real-time one the workers would take turns with the engine by priority, and an engine that
+/// spins gives none: theirs is the ordinary one. Where that is not allowed they stay what they are.
+fn leave_real_time() {
+    // SAFETY: the calls are about the calling thread; all-zero bytes are the parameters of the ordinary policy.
+    unsafe {
+        let policy = libc::sched_getscheduler(0) & !libc::SCHED_RESET_ON_FORK;
+        if policy == libc::SCHED_FIFO || policy == libc::SCHED_RR {
+            let ordinary: libc::sched_param = std::mem::zeroed();
+            let _ = libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const ordinary);
+        }
+    }
 }
 
 /// The text of a panic.
@@ -213,6 +227,19 @@ pub fn has_second_processor() -> bool {
     unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) != 0 || libc::CPU_COUNT(&set) > 1
+    }
+}
+
+/// The one processor that this thread is kept to, on a machine that has more.
+pub fn only_processor() -> Option<usize> {
+    // SAFETY: all-zero bytes are an empty set; it has the size given; 0 is the calling thread; each number asked for lies in the set.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        let told = libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) == 0;
+        if !told || libc::CPU_COUNT(&set) != 1 || libc::sysconf(libc::_SC_NPROCESSORS_ONLN) < 2 {
+            return None;
+        }
+        (0..8 * size_of::<libc::cpu_set_t>()).find(|&cpu| libc::CPU_ISSET(cpu, &set))
     }
 }
 
