@@ -349,18 +349,18 @@ pub(super) mod with {
     macro_rules! fill_times {
         ([$to:ident $from:ident $timing:ident]
          $($variant:ident $field:ident $family:literal $label:literal $help:literal;)*) => {
-            $($to.$field = $crate::ffi::telemetry::with::times($from.timing($timing::$variant));)*
+            $($crate::ffi::telemetry::with::fill($from.timing($timing::$variant), &mut $to.$field);)*
         };
     }
     pub(in crate::ffi) use fill_times;
 
     /// Called for each kind of time: one body, and not one in each place.
     #[inline(never)]
-    pub(in crate::ffi) fn times(histogram: &HistogramSnapshot) -> walrec_times_t {
+    pub(in crate::ffi) fn fill(histogram: &HistogramSnapshot, times: &mut walrec_times_t) {
         let [p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns] =
             [500_000, 900_000, 990_000, 999_000, 999_900].map(|part| histogram.quantile(part));
         let (count, sum_ns, max_ns) = (histogram.count(), histogram.sum(), histogram.max());
-        walrec_times_t { count, sum_ns, max_ns, p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns }
+        *times = walrec_times_t { count, sum_ns, max_ns, p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns };
     }
 }
 

@@ -5,31 +5,57 @@
 
 use std::fmt::Write as _;
 
+use super::histogram::HistogramSnapshot;
 use super::snapshot::Snapshot;
-use super::table::{Line, Standing, Table};
+use super::table::{Line, Standing, Table, Texts};
 use crate::format::Reason;
 
 /// Powers of two that bound a Prometheus histogram.
 const BOUNDS: std::ops::RangeInclusive<u32> = 4..=34;
 
+/// A snapshot's lines, whatever table they are of: what is written of them is compiled once.
+struct Lines<'a> {
+    title: &'static str,
+    gauges: Vec<(Texts, u64)>,
+    counts: Vec<(Texts, u64)>,
+    failures_family: &'static str,
+    failures: &'a [u64],
+    timings: Vec<(Texts, &'a HistogramSnapshot)>,
+}
+
+impl<'a> Lines<'a> {
+    fn of<T: Table>(snapshot: &'a Snapshot<T>) -> Self {
+        Self {
+            title: T::TITLE,
+            gauges: snapshot.gauges.each(),
+            counts: T::Count::LINES.iter().map(|&count| (count.line(), snapshot.count(count))).collect(),
+            failures_family: T::FAILURES,
+            failures: &snapshot.checksum_failures,
+            timings: T::Timing::LINES.iter().map(|&timing| (timing.line(), snapshot.timing(timing))).collect(),
+        }
+    }
+}
+
 /// For a person: what stands, what was counted, and the times' quantiles.
 #[must_use]
 pub fn human<T: Table>(snapshot: &Snapshot<T>) -> String {
+    human_lines(&Lines::of(snapshot))
+}
+
+fn human_lines(lines: &Lines<'_>) -> String {
     let mut out = String::with_capacity(8 << 10);
-    put(&mut out, format_args!("{}\n", T::TITLE));
-    let gauges = snapshot.gauges.each();
-    if !gauges.is_empty() {
+    put(&mut out, format_args!("{}\n", lines.title));
+    if !lines.gauges.is_empty() {
         out.push_str("\nnow\n");
     }
-    for ([name, _, _, help], value) in gauges {
+    for &([name, _, _, help], value) in &lines.gauges {
         line(&mut out, name, &number(value), help);
     }
     out.push_str("\ncounted\n");
-    for &count in T::Count::LINES {
-        let [name, _, _, help] = count.line();
-        line(&mut out, name, &number(snapshot.count(count)), help);
+    for &([name, _, _, help], value) in &lines.counts {
+        line(&mut out, name, &number(value), help);
     }
-    for (reason, &failures) in Reason::ALL.iter().zip(&snapshot.checksum_failures) {
+    for (reason, &failures) in Reason::ALL.iter().zip(lines.failures) {
         if failures > 0 {
             line(&mut out, "checksum_failures", &number(failures), reason.text());
         }
@@ -41,9 +67,8 @@ pub fn human<T: Table>(snapshot: &Snapshot<T>) -> String {
             "times", "count", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"
         ),
     );
-    for &timing in T::Timing::LINES {
-        let histogram = snapshot.timing(timing);
-        put(&mut out, format_args!("{:<18}{:>12}", timing.line()[0], histogram.count()));
+    for &([name, ..], histogram) in &lines.timings {
+        put(&mut out, format_args!("{name:<18}{:>12}", histogram.count()));
         if let Some(mean) = histogram.sum().checked_div(histogram.count()) {
             let quantiles = [500_000, 900_000, 990_000, 999_000, 999_900].map(|part| histogram.quantile(part));
             for ns in [mean].into_iter().chain(quantiles).chain([histogram.max()]) {
@@ -86,9 +111,13 @@ fn time(ns: u64) -> String {
 /// For Prometheus.
 #[must_use]
 pub fn prometheus<T: Table>(snapshot: &Snapshot<T>) -> String {
+    prometheus_lines(&Lines::of(snapshot))
+}
+
+fn prometheus_lines(lines: &Lines<'_>) -> String {
     let mut out = String::with_capacity(64 << 10);
     let mut family = Family::default();
-    for ([_, name, label, help], value) in snapshot.gauges.each() {
+    for &([_, name, label, help], value) in &lines.gauges {
         family.begin(&mut out, name, "gauge", help);
         // Seconds without an end; bytes that are not known.
         let text = match value {
@@ -98,21 +127,19 @@ pub fn prometheus<T: Table>(snapshot: &Snapshot<T>) -> String {
         };
         sample(&mut out, name, label, &text);
     }
-    for &count in T::Count::LINES {
-        let [_, name, label, help] = count.line();
+    for &([_, name, label, help], value) in &lines.counts {
         family.begin(&mut out, name, "counter", help);
-        sample(&mut out, name, label, &snapshot.count(count).to_string());
+        sample(&mut out, name, label, &value.to_string());
     }
-    let name = T::FAILURES;
+    let name = lines.failures_family;
     family.begin(&mut out, name, "counter", "Bytes that did not verify, by walrec_reason_str's number and text");
-    for (reason, failures) in Reason::ALL.iter().zip(&snapshot.checksum_failures).skip(1) {
+    for (reason, failures) in Reason::ALL.iter().zip(lines.failures).skip(1) {
         let label = format!("reason=\"{}\",text=\"{}\"", reason.as_u32(), escaped(reason.text()));
         sample(&mut out, name, &label, &failures.to_string());
     }
-    for &timing in T::Timing::LINES {
-        let [_, name, label, help] = timing.line();
+    for &([_, name, label, help], times) in &lines.timings {
         family.begin(&mut out, name, "histogram", help);
-        histogram(&mut out, name, label, snapshot.timing(timing));
+        histogram(&mut out, name, label, times);
     }
     out
 }
@@ -140,7 +167,7 @@ fn sample(out: &mut String, name: &str, label: &str, value: &str) {
 }
 
 #[inline(never)]
-fn histogram(out: &mut String, name: &str, label: &str, histogram: &super::histogram::HistogramSnapshot) {
+fn histogram(out: &mut String, name: &str, label: &str, histogram: &HistogramSnapshot) {
     let before = if label.is_empty() { String::new() } else { format!("{label},") };
     for bits in BOUNDS {
         let bound = seconds((1 << bits) - 1);

@@ -203,9 +203,7 @@ impl Repair<'_> {
             quarantine.sync().at("sync directory", quarantine.path(), "")?;
             for (there, kind) in [(&catalog.hot, SegmentNameKind::Hot), (&catalog.frozen, SegmentNameKind::Frozen)] {
                 if plan.excluded.contains(&index) && there.contains(&index) {
-                    if !catalog.hot.contains(&index) {
-                        self.report.segments_compressed -= 1;
-                    }
+                    self.report.segments_compressed -= u32::from(!catalog.hot.contains(&index));
                     self.move_aside(&SegmentName::new(index, kind).to_string())?;
                 }
             }
