@@ -46,6 +46,7 @@ const FILES_WITH_UNSAFE: &[(&str, &str)] = &[
     ("src/storage/fork.rs", "pthread_atfork"),
     ("src/storage/mapping.rs", "maps memory"),
     ("src/storage/real.rs", "calls of libc that std does not have"),
+    ("src/storage/real/file.rs", "calls of libc that std does not have"),
     ("src/storage/simulated/disk.rs", "copies from and to simulated mappings"),
     ("src/storage/simulated/tests.rs", "writes through a simulated mapping"),
     ("src/storage/stage.rs", "atomics and slices over mapped memory"),
