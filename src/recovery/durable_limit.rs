@@ -15,11 +15,28 @@ use crate::storage::{
 };
 
 /// The last event that may be given out; `None` when everything that verifies may.
+///
+/// A recorder that closes writes `wal_meta.dat`, then the record, and then removes its stage: what was read of a stage counts if the record
+/// is still the same.
 pub(super) fn durable_limit(system: &dyn System, log: &dyn Directory) -> Result<Option<u64>, Error> {
-    let Some(record) = stage_in_use(system, log)? else { return Ok(None) };
+    const LOOKS: u32 = 8;
+    let mut record = stage_in_use(system, log)?;
+    for _ in 1..LOOKS {
+        let limit = limit_of(record.as_ref(), system, log)?;
+        let now = stage_in_use(system, log)?;
+        if now == record {
+            return Ok(limit);
+        }
+        record = now;
+    }
+    limit_of(record.as_ref(), system, log)
+}
+
+fn limit_of(record: Option<&StageRecord>, system: &dyn System, log: &dyn Directory) -> Result<Option<u64>, Error> {
+    let Some(record) = record else { return Ok(None) };
     let meta = read_meta(log)?.last_event_id;
-    match open_stage(system, log, &record) {
-        Ok(stage) => from_stage(&*stage, log, &record, meta),
+    match open_stage(system, log, record) {
+        Ok(stage) => from_stage(&*stage, log, record, meta),
         // Gone, or not ours to look at.
         Err(error)
             if matches!(

@@ -275,7 +275,7 @@ impl Verification {
         segment: &mut SegmentReader,
         counted: &mut Counted,
     ) -> Result<Option<u64>, Error> {
-        let limit = durable_limit(&*self.system, &*self.directory)?;
+        let limit = durable_limit(&*self.system, &*self.directory)?.map(|limit| limit.max(self.durable));
         let mut batch = Batch::default();
         // Up to this block all are counted.
         let mut block_end = 0;

@@ -16,9 +16,9 @@ impl Salvager {
             self.catalog = Catalog::read(&*self.directory)?;
         }
         let in_use = self.is_later_in_use(index);
-        if !self.looked_again && self.is_outdated(index, in_use)? {
+        if self.is_outdated(index, in_use)? {
+            self.looked_again = seal.is_none();
             self.reopen(index)?;
-            self.looked_again = true;
             return Ok(true);
         }
         let next = self.catalog.next_above(Some(index)).filter(|_| in_use);
@@ -59,7 +59,7 @@ impl Salvager {
             return Ok(false);
         };
         if held.seal.is_none() {
-            return Ok(later_in_use);
+            return Ok(later_in_use && !self.looked_again);
         }
         Ok(self.open_segment(&self.catalog, index)?.is_some_and(|now| now.header_holds && now.seal != held.seal))
     }

@@ -233,7 +233,7 @@ impl Salvager {
 
     /// After an end: takes up what the log holds now.
     fn look_again(&mut self) -> Result<bool, Error> {
-        self.at_end = false;
+        (self.at_end, self.looked_again) = (false, false);
         self.limit = durable_limit(&*self.system, &*self.directory)?;
         if self.limit.is_some_and(|limit| limit <= self.high) {
             self.at_end = true;
