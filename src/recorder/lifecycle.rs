@@ -3,8 +3,18 @@
 //! The file's one descriptor travels with the segment from its creation to its close, so that a direct write never meets
 //! another way into the same file.
 
+use std::path::Path;
+
 use crate::format::{Geometry, PAGE_BYTES, Seal, SegmentHeader, SegmentName, SegmentNameKind};
-use crate::storage::File;
+use crate::storage::{self, File, Place};
+
+/// Cuts a sealed segment's file to its size. Both sizes are valid: where giving space back takes some, and there is none, the padding stays.
+pub(crate) fn cut_padding(file: &dyn File, geometry: Geometry, path: &Path, name: &str) -> Result<(), storage::Error> {
+    match file.set_len(geometry.segment_bytes() as u64).at("cut", path, name) {
+        Err(error) if error.is_no_space() => Ok(()),
+        other => other,
+    }
+}
 
 /// Where a slot is in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

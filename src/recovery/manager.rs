@@ -353,10 +353,10 @@ impl Manager {
     /// Enters the segment after `index` by the names seen last: to list them all for each segment takes longer the more there are. Not
     /// the last known one, and none that is unusual in any way: for these the names are read anew.
     fn go_on_by_known_names(&mut self, index: u32, after: Before) -> bool {
-        let is_known = |index: &u32| self.catalog.has(*index);
-        let next = index.checked_add(1).filter(is_known);
-        let Some(next) = next.filter(|next| next.checked_add(1).as_ref().is_some_and(is_known)) else { return false };
-        match self.enter(&self.catalog, next, after) {
+        if !self.catalog.two_follow(index) {
+            return false;
+        }
+        match self.enter(&self.catalog, index + 1, after) {
             Ok(entered) if entered.is_sealed() && !self.is_outdated() => {
                 self.go_on_in(Some(entered));
                 true

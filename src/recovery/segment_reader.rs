@@ -328,11 +328,9 @@ impl SegmentReader {
                 self.source = Source::Hot(Box::new(now));
                 Ok(true)
             }
-            Err(SegmentError::Io(error)) if error.source.kind() != io::ErrorKind::NotFound => Err(error.into()),
-            Err(error @ (SegmentError::Corrupt(_) | SegmentError::Newer { .. } | SegmentError::Refused { .. })) => {
-                Err(error.into())
-            }
-            Ok(_) | Err(_) => Ok(!self.is_outdated()),
+            Ok(_) => Ok(!self.is_outdated()),
+            Err(SegmentError::Io(error)) if error.source.kind() == io::ErrorKind::NotFound => Ok(!self.is_outdated()),
+            Err(error) => Err(error.into()),
         }
     }
 

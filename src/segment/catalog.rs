@@ -85,6 +85,12 @@ impl Catalog {
         self.hot.contains(&index) || self.frozen.contains(&index)
     }
 
+    /// Whether the next two indices have files: then the next is neither the last one nor beside a gap, and may be entered by these names.
+    #[must_use]
+    pub fn two_follow(&self, index: u32) -> bool {
+        (1..=2).all(|above| index.checked_add(above).is_some_and(|next| self.has(next)))
+    }
+
     /// The first index above this one that has a file; the first of all above `None`.
     #[must_use]
     pub fn next_above(&self, index: Option<u32>) -> Option<u32> {

@@ -18,7 +18,7 @@ use crate::format::{
 };
 use crate::recorder::config::{Config, LogLevel};
 use crate::recorder::error::Error;
-use crate::recorder::lifecycle::Progress;
+use crate::recorder::lifecycle::{Progress, cut_padding};
 use crate::segment::Catalog;
 use crate::storage::{self, Access, Directory, File, MEMORY, PageBuffer, Place, zeroed_bytes};
 
@@ -417,11 +417,7 @@ impl Repair<'_> {
         let path = self.directory().path();
         let bytes = file.attributes().at("stat", path, name)?.bytes;
         if let Some(geometry) = Geometry::of_file(bytes) {
-            match file.set_len(geometry.segment_bytes() as u64).at("cut", path, name) {
-                // To give space back takes some on some file systems. The padding stays.
-                Err(error) if error.is_no_space() => {}
-                other => other?,
-            }
+            cut_padding(file, geometry, path, name)?;
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use super::upkeep::Upkeep;
 use super::{CLOSE_PAUSE, CLOSE_TRIES, WorkerError, may_retry_write};
 use crate::format::{PAGE_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName, SegmentNameKind};
 use crate::recorder::config::LogLevel;
-use crate::recorder::lifecycle::WrittenSegment;
+use crate::recorder::lifecycle::{WrittenSegment, cut_padding};
 use crate::recorder::shared::{NO_SPACE_SEALING, Shared};
 use crate::storage::{self, PageBuffer, Place};
 use crate::sync::Worker;
@@ -85,11 +85,7 @@ impl SegmentMaintainer {
         self.page[..SEGMENT_HEADER_BYTES].copy_from_slice(&header.to_bytes());
         segment.file.write_all_at(&self.page, 0).at("write", path, &name)?;
         segment.file.sync_data().at("sync", path, &name)?;
-        match segment.file.set_len(segment.geometry.segment_bytes() as u64).at("cut", path, &name) {
-            // To give space back takes some on some file systems. The padding stays.
-            Err(error) if error.is_no_space() => {}
-            other => other?,
-        }
+        cut_padding(&*segment.file, segment.geometry, path, &name)?;
         segment.file.drop_cache(0..u64::MAX);
         Ok(())
     }

@@ -11,8 +11,7 @@ impl Salvager {
         let Some(segment) = &self.segment else { return Ok(false) };
         let (index, seal, header_holds) = (segment.index, segment.seal, segment.header_holds);
         // To list all names for each segment takes longer the more there are.
-        let known = |index: u32| index.checked_add(1).filter(|&next| self.catalog.has(next));
-        if known(index).and_then(known).is_none() {
+        if !self.catalog.two_follow(index) {
             self.catalog = Catalog::read(&*self.directory)?;
         }
         let in_use = self.is_later_in_use(index);
